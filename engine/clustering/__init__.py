@@ -1,0 +1,1 @@
+"""k-means over feature arrays."""

@@ -1,0 +1,167 @@
+"""What every training stage shares: resuming in the middle of an epoch, checkpoints, the log, stopping on request.
+
+A stage reads like a page::
+
+    run = TrainingRun(...)
+    for step in run.steps():
+        figures = one_step(step.batch, step.lr)
+        run.after(step, figures)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+from ..data import Loader
+from ..runtime import LussError, interrupt, jt
+from ..runtime.processes import barrier, rank
+from .checkpoint import keep_copy, load_checkpoint, save_checkpoint, section
+from .larc import LarcSGD
+from .metric_log import MetricLog
+from .progress import Progress
+
+
+@dataclass(frozen=True)
+class Step:
+    index: int  # steps done before this one
+    epoch: int
+    lr: float
+    batch: dict
+
+
+class TrainingRun:
+    """Drives a loader through the epochs of one stage.
+
+    Args:
+        folder: the stage's folder; `checkpoint.npz`, `log.csv` and `checkpoints/` go there.
+        variables: name -> Var, the whole state of the model (parameters and statistics).
+        schedule: (epochs * steps_per_epoch,) learning rates.
+        extra: returns further arrays for the checkpoint (the queue); `restore_extra` takes them back.
+        checkpoint_minutes, checkpoint_steps: a checkpoint is written when either has passed, and after each epoch.
+        keep_every_epochs: keep a copy of the checkpoint in `checkpoints/` every so many epochs and at the end; 0 = none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        title: str,
+        variables: dict,
+        optimizer: LarcSGD,
+        loader: Loader,
+        epochs: int,
+        schedule: np.ndarray,
+        extra: Callable[[], dict] = dict,
+        restore_extra: Callable[[dict, int], None] = lambda arrays, epoch: None,
+        checkpoint_minutes: float = 15.0,
+        checkpoint_steps: int = 0,
+        keep_every_epochs: int = 25,
+        log_every: int = 10,
+        tensorboard: bool = True,
+    ):
+        self.folder, self.title, self.loader, self.epochs, self.schedule = Path(folder), title, loader, epochs, schedule
+        self.variables, self.optimizer, self.extra = variables, optimizer, extra
+        self.checkpoint_minutes, self.checkpoint_steps, self.keep_every = checkpoint_minutes, checkpoint_steps, keep_every_epochs
+        self.log_every = log_every
+        self.steps_per_epoch = loader.steps_per_epoch
+        self.total = epochs * self.steps_per_epoch
+        self.path = self.folder / "checkpoint.npz"
+        self.done = self._resume(restore_extra)
+        self.main = rank() == 0
+        self.log = MetricLog(str(self.folder), tensorboard=tensorboard, resume_step=self.done) if self.main else None
+        self._saved_at, self._saved_step = time.time(), self.done
+        self._mark = (time.time(), self.done, loader.data_seconds)
+        self._progress: Progress | None = None
+
+    def _resume(self, restore_extra) -> int:
+        found = load_checkpoint(self.path)
+        if found is None:
+            return 0
+        arrays, state = found
+        for name, value in section(arrays, "model/").items():
+            self.variables[name].assign(jt.array(value))
+        for name, value in section(arrays, "momentum/").items():
+            self.optimizer.buffers[name].assign(jt.array(value).stop_grad())
+        restore_extra(
+            {name: value for name, value in arrays.items() if not name.startswith(("model/", "momentum/"))}, state["step"] // self.steps_per_epoch
+        )
+        for value in self.optimizer.parameters.values():
+            value.start_grad()
+        jt.sync_all()
+        return int(state["step"])
+
+    def steps(self):
+        """Yield the steps that are left; writes the last checkpoint when they are through."""
+        quiet = not self.main or os.environ.get("LUSS_QUIET") == "1"
+        with Progress(self.title, self.total, start=self.done, quiet=quiet) as self._progress:
+            while self.done < self.total:
+                epoch, offset = divmod(self.done, self.steps_per_epoch)
+                for batch in self.loader.epoch(epoch, start_step=offset):
+                    yield Step(self.done, epoch, float(self.schedule[self.done]), batch)
+            self.save()
+        if self.log:
+            self.log.close()
+
+    def after(self, step: Step, figures: dict) -> None:
+        """Finish a step: wait for it, check its figures, log, save a checkpoint when one is due, stop when asked to.
+
+        Raises:
+            LussError: a figure is not finite; the last checkpoint stays. Interrupted: a stop was requested; saved.
+        """
+        # Each step is carried out as a whole. Were the updates left to the next step's graph, a checkpoint between the two would
+        # change what Jittor fuses, and with it the rounding: a result would depend on when checkpoints were written.
+        jt.sync_all()
+        values = {name: float(value.item()) if isinstance(value, jt.Var) else float(value) for name, value in figures.items()}
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            raise LussError(
+                f"{self.title}: {', '.join(bad)} is not finite at step {step.index} ({terms}); the checkpoint of step {self._saved_step} is kept in "
+                f"{self.path}. Usual cures: a smaller optimizer.base_lr, a larger swav.epsilon"
+            )
+        self.done = step.index + 1
+        self._progress.update(1, **values)
+        epoch_ends = self.done % self.steps_per_epoch == 0
+        if self.log and (self.done % self.log_every == 0 or self.done == self.total):
+            self._write_log(step, values)
+        stopping = interrupt.stop_requested()
+        if stopping or epoch_ends or self._due():
+            if epoch_ends and self.done != self.total and not stopping and time.time() - self._saved_at < 5:
+                return  # epochs of seconds: once every five seconds is enough
+            self.save()
+            if epoch_ends and self.keep_every and (step.epoch % self.keep_every == 0 or self.done == self.total) and self.main:
+                (self.folder / "checkpoints").mkdir(exist_ok=True)
+                keep_copy(self.path, self.folder / "checkpoints" / f"epoch-{step.epoch}.npz")
+        if stopping:
+            raise interrupt.Interrupted(f"{self.title} stopped after step {self.done} of {self.total}; the same command continues it")
+
+    def _due(self) -> bool:
+        by_time = time.time() - self._saved_at >= 60 * self.checkpoint_minutes
+        return by_time or (self.checkpoint_steps > 0 and self.done - self._saved_step >= self.checkpoint_steps)
+
+    def _write_log(self, step: Step, values: dict) -> None:
+        begin, first, data = self._mark
+        now, count = time.time(), max(1, self.done - first)
+        images = len(step.batch["index"]) * self.loader.world_size
+        seconds, waiting = (now - begin) / count, (self.loader.data_seconds - data) / count
+        rates = {"lr": step.lr, "seconds": seconds, "data_seconds": waiting, "images_per_second": images / max(seconds, 1e-9)}
+        self.log.write(self.done, step.epoch, {**values, **rates})
+        self._mark = (now, self.done, self.loader.data_seconds)
+
+    def save(self) -> None:
+        """Write the checkpoint (first process), atomically; others wait."""
+        if self.main:
+            arrays = {f"model/{name}": value.numpy() for name, value in self.variables.items()}
+            arrays.update({f"momentum/{name}": value for name, value in self.optimizer.state().items()})
+            arrays.update(self.extra())
+            state = {"step": self.done, "epoch": self.done // self.steps_per_epoch, "steps_per_epoch": self.steps_per_epoch}
+            save_checkpoint(self.path, arrays=arrays, state=state)
+        barrier()
+        self._saved_at, self._saved_step = time.time(), self.done

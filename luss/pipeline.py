@@ -1,0 +1,166 @@
+"""The order of the stages; which of them are complete and current, and what each one's result depends on."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from dataclasses import dataclass
+
+from engine.data import fingerprint as images_fingerprint
+from engine.data import list_images
+from engine.runtime import LussError, interrupt
+from engine.runtime.processes import barrier, rank
+from engine.storage.atomic import write_json
+from engine.storage.fingerprint import file_digest
+from luss.settings import Settings
+from luss.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    function: str  # module:function, imported when the stage runs
+    settings: tuple[str, ...]  # sections and dotted names its result depends on
+    inputs: tuple[str, ...]  # "stage/file" of earlier stages
+    splits: tuple[str, ...]  # images it reads
+
+
+_MODEL = ("model", "run.seed", "run.published_quirks")
+PLAN = (
+    Stage("pretrain", "luss.stages.pretrain:run", (*_MODEL, "pretrain", "swav", "optimizer"), (), ("train",)),
+    Stage("attend", "luss.stages.attend:run", (*_MODEL, "attend", "swav", "optimizer", "pretrain.jitter"), ("pretrain/checkpoint.npz",), ("train",)),
+    Stage("cluster", "luss.stages.cluster:run", (*_MODEL, "cluster"), ("attend/checkpoint.npz",), ("train", "evaluation")),
+    Stage(
+        "threshold",
+        "luss.stages.pixel_labels:choose_threshold",
+        (*_MODEL, "label", "data.evaluation_split"),
+        ("attend/checkpoint.npz", "cluster/centroids.npy"),
+        ("evaluation",),
+    ),
+    Stage(
+        "label",
+        "luss.stages.pixel_labels:label_training_images",
+        (*_MODEL, "label.resize"),
+        ("attend/checkpoint.npz", "cluster/centroids.npy", "threshold/curve.json"),
+        ("train",),
+    ),
+    Stage(
+        "finetune",
+        "luss.stages.finetune:run",
+        (*_MODEL, "finetune", "optimizer", "cluster.clusters"),
+        ("pretrain/checkpoint.npz", "label/DONE.json"),
+        ("train",),
+    ),
+    Stage(
+        "predict",
+        "luss.stages.predict:run",
+        (*_MODEL, "predict", "cluster.clusters", "data.evaluation_split"),
+        ("finetune/checkpoint.npz",),
+        ("evaluation",),
+    ),
+    Stage("evaluate", "luss.stages.predict:evaluate", ("data.evaluation_split", "cluster.clusters"), ("predict/DONE.json",), ("evaluation",)),
+)
+
+
+def run(workspace: str, settings: Settings, *, stages: list[str] | None = None, dry_run: bool = False, untrained: bool = False) -> None:
+    """Run the named stages (all if None) in order: complete and current ones are skipped, half-done ones resumed.
+
+    Raises:
+        LussError: no images, or an earlier stage that a requested one needs is missing. Interrupted: stopped on request.
+    """
+    from luss.stages.common import say
+
+    chosen = [stage for stage in PLAN if stages is None or stage.name in stages]
+    list_images(settings.data.pretrain_root or settings.data.root, "train")  # one clear error before anything is made
+    space = Workspace(workspace)
+    if dry_run:
+        from luss.estimate import describe
+
+        print(describe(space, settings, [(stage, *_state(space, settings, stage, untrained)) for stage in chosen]))
+        return
+    interrupt.install()
+    fingerprints: dict[str, str] = {}
+    if rank() == 0:
+        os.makedirs(workspace, exist_ok=True)
+        with space.lock():
+            _run_stages(space, settings, chosen, untrained, fingerprints, say)
+    else:
+        _run_stages(space, settings, chosen, untrained, fingerprints, say)
+    if rank() == 0 and (stages is None or "evaluate" in stages):
+        from luss.report.html import write_report
+
+        say(f"report: {write_report(workspace)}")
+
+
+def _run_stages(space: Workspace, settings: Settings, chosen, untrained: bool, fingerprints: dict, say) -> None:
+    from luss.stages.common import Job
+
+    if rank() == 0:
+        write_json(str(space.settings_file), settings.as_dict())
+    for stage in chosen:
+        relevant, inputs = _dependencies(space, settings, stage, untrained, fingerprints)
+        folder = space.stage(stage.name)
+        if rank() == 0:
+            status = folder.status(relevant, inputs)
+        barrier()
+        if rank() != 0:
+            status = folder.status(relevant, inputs)
+        if status.state == "complete":
+            say(f"{stage.name}: skipped, {status.reason}")
+            continue
+        verb = {"missing": "starts", "partial": "resumes", "stale": "runs again"}[status.state]
+        say(f"{stage.name}: {verb}{'' if status.state == 'missing' else ': ' + status.reason}")
+        if rank() == 0:
+            folder.begin(relevant, inputs)
+        barrier()
+        module, function = stage.function.split(":")
+        begin = time.time()
+        figures = getattr(importlib.import_module(module), function)(Job(space, settings, folder, untrained))
+        barrier()
+        if rank() == 0:
+            folder.finish(relevant, inputs, {**figures, "seconds": round(time.time() - begin, 2)})
+        barrier()
+        say(f"{stage.name}: done in {time.time() - begin:.1f} s")
+
+
+def _dependencies(space: Workspace, settings: Settings, stage: Stage, untrained: bool, fingerprints: dict) -> tuple[dict, dict]:
+    tree = settings.as_dict()
+    relevant: dict = {}
+    for name in stage.settings:
+        section, _, key = name.partition(".")
+        if key:
+            relevant.setdefault(section, {})[key] = tree[section][key]
+        else:
+            relevant[section] = tree[section]
+    if stage.name == "pretrain":
+        relevant["untrained"] = untrained
+    inputs = {}
+    for name in stage.inputs:
+        earlier, _, file = name.partition("/")
+        path = space.stage(earlier).path / file
+        if space.stage(earlier).done() is None:
+            raise LussError(
+                f"{stage.name} needs the result of {earlier}, and {space.stage(earlier).path} is not complete: run `luss {earlier}` first"
+            )
+        inputs[name] = file_digest(str(path))
+    for split in stage.splits:
+        root = settings.data.pretrain_root if stage.name == "pretrain" and settings.data.pretrain_root else settings.data.root
+        split = settings.data.evaluation_split if split == "evaluation" else split
+        if split != "train" and not os.path.isdir(os.path.join(root, split)):
+            continue
+        key = os.path.join(root, split)
+        if key not in fingerprints:
+            fingerprints[key] = images_fingerprint(list_images(root, split))
+        inputs[f"images of {split}"] = fingerprints[key]
+    return relevant, inputs
+
+
+def _state(space: Workspace, settings: Settings, stage: Stage, untrained: bool) -> tuple[str, str]:
+    """(state, reason) for a dry run; a stage whose inputs are not there yet waits."""
+    try:
+        relevant, inputs = _dependencies(space, settings, stage, untrained, {})
+    except LussError:
+        return "waiting", "an earlier stage comes first"
+    status = space.stage(stage.name).status(relevant, inputs)
+    return status.state, status.reason

@@ -1,0 +1,64 @@
+"""Stage 3: train a segmentation network of K + 1 classes on the pseudo labels (spec/pass.md 7)."""
+
+from __future__ import annotations
+
+from engine.data import Loader, PseudoLabelDataset, normalize
+from engine.runtime import jt
+from engine.runtime.processes import rank, world_size
+from engine.runtime.seeding import seed_everything
+from engine.training.larc import LarcSGD
+from engine.training.loop import TrainingRun
+from engine.training.schedule import cosine_schedule
+from luss.losses import segmentation_loss, shrink_labels
+from luss.models.build import finetune_net, load, parameters, variables
+from luss.models.layers import set_training
+
+from .common import Job, batch_size, images, optimizer_kind, stage_weights, workers
+
+
+def finetune_step(net, optimizer: LarcSGD, x, labels, lr: float) -> dict:
+    """One step: normalised images (b, 3, s, s) and shrunk labels (b, h, w) int32."""
+    loss, accuracy = segmentation_loss(net(x), labels)
+    optimizer.step(loss, lr)
+    return {"loss": loss, "accuracy": accuracy}
+
+
+def run(job: Job) -> dict:
+    s, f = job.settings, job.settings.finetune
+    seed_everything(s.run.seed + 2)
+    net = finetune_net(s)
+    set_training(net, True)
+    load(net, stage_weights(job, "pretrain"), source="the checkpoint of stage 1")
+    folder = images(s, "train")
+    dataset = PseudoLabelDataset(folder.items, str(job.workspace.stage("label").path / "train"), s.run.seed + 2, f.size, (f.min_scale, f.max_scale))
+    o = s.optimizer
+    optimizer = LarcSGD(parameters(net), optimizer_kind(s), o.momentum, o.weight_decay, o.trust)
+    with Loader(
+        dataset,
+        batch_size(f.batch_size, "finetune.batch_size"),
+        seed=s.run.seed + 2,
+        workers=workers(s),
+        shuffle=True,
+        drop_last=True,
+        rank=rank(),
+        world_size=world_size(),
+        on_bad=job.bad_images(folder).record,
+    ) as loader:
+        loop = TrainingRun(
+            job.path,
+            title="finetune",
+            variables=variables(net),
+            optimizer=optimizer,
+            loader=loader,
+            epochs=f.epochs,
+            schedule=cosine_schedule(f.base_lr, f.final_lr, f.epochs, loader.steps_per_epoch),
+            checkpoint_minutes=s.run.checkpoint_minutes,
+            checkpoint_steps=s.run.checkpoint_steps,
+            keep_every_epochs=s.run.keep_every_epochs,
+            log_every=s.run.log_every,
+            tensorboard=s.run.tensorboard,
+        )
+        for step in loop.steps():
+            labels = shrink_labels(step.batch["label"], f.label_scale, s.run.published_quirks)
+            loop.after(step, finetune_step(net, optimizer, jt.array(normalize(step.batch["image"])), labels, step.lr))
+    return {"steps": loop.total}

@@ -1,0 +1,137 @@
+"""Stages 2.3 and 2.4: label maps from attention and centroids, and the choice of the attention threshold (spec/pass.md 6)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from engine.data import ImageFolder, WholeImageDataset, normalize
+from engine.ops.label_maps import enlarge_labels, enlarge_map
+from engine.runtime import LussError, interrupt, jt
+from engine.storage.atomic import atomic_file, write_json
+from engine.training.progress import Progress
+from luss.benchmark.evaluate import curve_folder
+from luss.models.build import attention_net, load
+from luss.models.layers import set_training
+
+from .common import Job, has_masks, images, say, stage_weights, whole_images
+from .writing import MapWriter, map_path
+
+
+def grid_labels(net, x: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, h, w, 3) uint8 -> cluster ids 1..K (n, 4h', 4w') int32 and attention means, same shape, float32.
+
+    The class of a pixel is the centroid with the largest cosine; the attention does not take part in it. centroids: (K, C4).
+    """
+    return grid_labels_of(net, jt.array(normalize(x)), centroids)
+
+
+def grid_labels_of(net, x, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`grid_labels` of a normalised (n, 3, h, w) Var."""
+    with jt.no_grad():
+        f, m = net.attention(x)
+        # cosine = f.c / |f||c|; |f| > 0 is common to all centroids and does not change which is largest
+        unit = centroids / np.maximum(np.linalg.norm(centroids.astype(np.float64), axis=1, keepdims=True), 1e-12)
+        n, c, h, w = f.shape
+        score = jt.matmul(f.transpose(0, 2, 3, 1).reshape(n * h * w, c), jt.array(unit.astype(np.float32).T.copy()))
+        label = score.numpy().argmax(1).reshape(n, h, w).astype(np.int32) + 1
+        return label, m.numpy()[:, 0]
+
+
+def image_labels(label: np.ndarray, attention: np.ndarray, size: tuple[int, int], threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Maps at image size: ids (H, W) int32, 0 where the attention is below float32(threshold), and the attention (H, W) float32."""
+    m = enlarge_map(attention, size)
+    ids = enlarge_labels(label, size)
+    return np.where(m < np.float32(threshold), 0, ids).astype(np.int32), m
+
+
+def _network(job: Job):
+    net = attention_net(job.settings)
+    load(net, stage_weights(job, "attend"), required=("",), source="the checkpoint of stage 2.1")
+    set_training(net, False)
+    centroids = np.load(job.workspace.stage("cluster").path / "centroids.npy")
+    return net, centroids
+
+
+def _write_maps(job: Job, folder: ImageFolder, target: Path, threshold: float, keep_attention: bool, title: str) -> None:
+    s = job.settings
+    net, centroids = _network(job)
+    dataset = WholeImageDataset(folder.items, s.label.resize, s.run.published_quirks)
+    ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}  # maps appear whole: these are from before a stop
+    with (
+        Progress(title, len(folder.items), unit="image", start=len(ready), quiet=os.environ.get("LUSS_QUIET") == "1") as progress,
+        MapWriter(s) as writer,
+    ):
+        for positions, batch, sizes in whole_images(job, dataset, folder, ready):
+            labels, attention = grid_labels(net, batch, centroids)
+            for position, label, m, size in zip(positions, labels, attention, sizes):
+                ids, full = image_labels(label, m, (int(size[0]), int(size[1])), threshold)
+                path = map_path(target, folder.items[position].key)
+                if keep_attention:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with atomic_file(str(path.with_suffix(".npy")), durable=False) as stream:
+                        np.save(stream, full)
+                writer.put(path, ids)
+            progress.update(len(positions))
+            if interrupt.stop_requested():
+                raise interrupt.Interrupted(f"{title} stopped; maps written so far are kept, the same command continues")
+
+
+def choose_threshold(job: Job) -> dict:
+    """Stage 2.3: maps and attention of the evaluation split without threshold, then the threshold with the best mIoU.
+
+    This looks at the masks of the evaluation split, as the published method does. Without masks Otsu's threshold of the
+    attention is taken.
+    """
+    s = job.settings
+    split = s.data.evaluation_split
+    fixed = s.label.threshold
+    target = job.path / split
+    if not os.path.isdir(os.path.join(s.data.root, split)):
+        split, target = "train", job.path / "train"  # a folder of images alone
+    folder = images(s, split)
+    _write_maps(job, folder, target, 0.0, True, f"attention of {split}")
+    curve: dict = {"thresholds": [], "miou": [], "best_threshold": fixed, "best_miou": None, "rule": "label.threshold"}
+    if has_masks(s, split):
+        thresholds = [k / 100 for k in range(s.label.curve_min, s.label.curve_max + 1)]
+        found = curve_folder(str(target), s.data.root, split, len(folder.classes), thresholds, num_clusters=s.cluster.clusters)
+        curve.update({key: found[key] for key in ("thresholds", "miou", "best_threshold", "best_miou")}, rule="best mIoU of the curve")
+        if fixed >= 0:
+            curve.update(best_threshold=fixed, rule="label.threshold")
+    elif fixed < 0:
+        curve.update(best_threshold=_otsu(target, folder), rule="Otsu's threshold of the attention: there are no masks to choose by")
+    write_json(str(job.path / "curve.json"), curve)
+    gain = "" if curve["best_miou"] is None else f", mIoU {curve['best_miou']:.2f} on {split}"
+    say(f"threshold: {curve['best_threshold']:.2f} ({curve['rule']}{gain})")
+    return {key: curve[key] for key in ("best_threshold", "best_miou", "rule")}
+
+
+def _otsu(target: Path, folder: ImageFolder, bins: int = 256) -> float:
+    """Threshold in 0..1 that separates the attention values into the two most compact groups (Otsu 1979)."""
+    counts = np.zeros(bins, np.int64)
+    for item in folder.items:
+        path = map_path(target, item.key).with_suffix(".npy")
+        if path.exists():
+            counts += np.histogram(np.load(path), bins=bins, range=(0, 1))[0]
+    if not counts.sum():
+        raise LussError(f"{target}: no attention map to choose a threshold from")
+    p = counts / counts.sum()
+    centre = (np.arange(bins) + 0.5) / bins
+    weight, mean = np.cumsum(p), np.cumsum(p * centre)
+    between = np.zeros(bins)
+    inside = (weight > 0) & (weight < 1)
+    between[inside] = (mean[-1] * weight[inside] - mean[inside]) ** 2 / (weight[inside] * (1 - weight[inside]))
+    return float((np.argmax(between) + 1) / bins)
+
+
+def label_training_images(job: Job) -> dict:
+    """Stage 2.4: pseudo labels of all training images at the chosen threshold."""
+    from engine.storage.atomic import read_json
+
+    s = job.settings
+    threshold = read_json(str(job.workspace.stage("threshold").path / "curve.json"))["best_threshold"]
+    folder = images(s, "train")
+    _write_maps(job, folder, job.path / "train", float(threshold), False, "pseudo labels")
+    return {"threshold": threshold, "images": len(folder.items)}

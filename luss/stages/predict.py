@@ -1,0 +1,81 @@
+"""Stage 4: label maps of the fine-tuned network at image size, matched to categories; and their evaluation (spec/pass.md 8, 10)."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from engine.data import WholeImageDataset, normalize
+from engine.ops.label_maps import upsample_argmax_limited
+from engine.runtime import LussError, interrupt, jt
+from engine.storage.atomic import read_json, write_json
+from engine.training.progress import Progress
+from luss.benchmark.evaluate import evaluate_folder
+from luss.benchmark.matching import match_from_json, match_to_json
+from luss.models.build import finetune_net, load
+from luss.models.layers import set_training
+
+from .common import Job, has_masks, images, say, stage_weights, whole_images
+from .writing import MapWriter, map_path
+
+
+def predict_logits(net, x) -> np.ndarray:
+    """Normalised (n, 3, h, w) Var -> logits (n, K + 1, h', w') float32 at stride 32."""
+    with jt.no_grad():
+        return net(x).numpy()
+
+
+def run(job: Job) -> dict:
+    """Write the maps of every split in predict.splits, and match.json where the evaluation split has masks."""
+    s = job.settings
+    net = finetune_net(s)
+    load(net, stage_weights(job, "finetune"), required=("",), source="the checkpoint of stage 3")
+    set_training(net, False)
+    counts = {}
+    for split in s.predict.splits:
+        if not os.path.isdir(os.path.join(s.data.root, split)):
+            say(f"predict: {s.data.root} has no {split}/; it is left out")
+            continue
+        folder = images(s, split)
+        target = job.path / split
+        dataset = WholeImageDataset(folder.items, s.predict.resize, s.run.published_quirks)
+        ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}
+        quiet = os.environ.get("LUSS_QUIET") == "1"
+        with Progress(f"predict {split}", len(folder.items), unit="image", start=len(ready), quiet=quiet) as progress, MapWriter(s) as writer:
+            for positions, batch, sizes in whole_images(job, dataset, folder, ready):
+                for position, logits, size in zip(positions, predict_logits(net, jt.array(normalize(batch))), sizes):
+                    ids = upsample_argmax_limited(logits, (int(size[0]), int(size[1])), s.predict.max_res)
+                    writer.put(map_path(target, folder.items[position].key), ids)
+                progress.update(len(positions))
+                if interrupt.stop_requested():
+                    raise interrupt.Interrupted("predict stopped; maps written so far are kept, the same command continues")
+        counts[split] = len(folder.items)
+    split = s.data.evaluation_split
+    if split in counts and has_masks(s, split):
+        classes = len(images(s, split).classes)
+        found = evaluate_folder(str(job.path / split), s.data.root, split, classes, num_clusters=s.cluster.clusters)
+        write_json(str(job.path / "match.json"), match_to_json(found["match"]))
+    return {"images": counts}
+
+
+def evaluate(job: Job) -> dict:
+    """Score the evaluation split with the match that stage 4 wrote; metrics in percent."""
+    s = job.settings
+    split = s.data.evaluation_split
+    if not has_masks(s, split):
+        say(f"evaluate: {s.data.root} has no {split}-segmentation/: there is nothing to score against")
+        write_json(str(job.path / "metrics.json"), {"note": f"no masks for {split}"})
+        return {}
+    match_file = job.workspace.stage("predict").path / "match.json"
+    if not match_file.exists():
+        raise LussError(f"{match_file} is missing: predict.splits must contain {split} (found {', '.join(s.predict.splits)})")
+    match = match_from_json(read_json(str(match_file)))
+    classes = len(images(s, split).classes)
+    found = evaluate_folder(
+        str(job.workspace.stage("predict").path / split), s.data.root, split, classes, match=match, num_clusters=s.cluster.clusters
+    )
+    metrics = {**found["metrics"], "IoUs": found["ious"], "images": found["images"], "split": split}
+    write_json(str(job.path / "metrics.json"), metrics)
+    say(f"evaluate: {split}, {found['images']} images: " + ", ".join(f"{k} {v:.2f}" for k, v in found["metrics"].items() if v is not None))
+    return {"mIoU": found["metrics"]["mIoU"]}

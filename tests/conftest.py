@@ -1,0 +1,20 @@
+"""Fixtures that several rooms share."""
+
+import importlib.util
+import sys
+
+import pytest
+from shared_folder import shared_path
+
+
+@pytest.fixture(scope="session")
+def golden_pass():
+    """(golden_init, golden_check) of the shared golden data of PASS, loaded by path; skips where they are absent."""
+    folder = shared_path("golden", "pass")
+    modules = []
+    for name in ("golden_init", "golden_check"):
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        modules.append(module)
+    return tuple(modules)

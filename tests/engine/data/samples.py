@@ -1,0 +1,64 @@
+"""Images and data sets for the tests of engine.data; the data sets are imported by loading processes, too."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import numpy as np
+from PIL import Image
+
+from engine.data.decode import UnreadableImage
+
+
+def photo(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Smooth colours with some texture, so that JPEG and resizing behave as on photographs."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    noise = rng.integers(-12, 13, (height, width, 3))
+    return Image.fromarray(np.clip(np.asarray(coarse) + noise, 0, 255).astype(np.uint8))
+
+
+def image_tree(root, classes=("n01", "n02"), per_class=3, split="train", size=(60, 48)):
+    """<root>/<split>/<class>/<class>_<i>.JPEG"""
+    for c, name in enumerate(classes):
+        folder = root / split / name
+        folder.mkdir(parents=True)
+        for i in range(per_class):
+            photo(size[0] + 7 * i, size[1] + 5 * c, seed=10 * c + i).save(folder / f"{name}_{i}.JPEG", quality=90)
+    return root
+
+
+class Numbers:
+    """Sample i of epoch e is {"x": [e, i]}; `bad` indices cannot be read, `deadly` ones end the process."""
+
+    def __init__(self, length, bad=(), deadly=(), failing=(), ragged=False, seconds=0.0):
+        self.length = length
+        self.bad = frozenset(bad)
+        self.deadly = frozenset(deadly)
+        self.failing = frozenset(failing)
+        self.ragged = ragged
+        self.seconds = seconds
+
+    def __len__(self):
+        return self.length
+
+    def load(self, epoch, index):
+        time.sleep(self.seconds)
+        if index in self.deadly:
+            os._exit(7)
+        if index in self.failing:
+            raise KeyError(f"sample {index}")
+        if index in self.bad:
+            raise UnreadableImage(f"/images/{index}.jpg", "truncated")
+        return {"x": np.array([epoch, index]), **({"y": np.zeros(index + 1)} if self.ragged else {})}
+
+
+class Environment:
+    """Shows what a loading process sees of the environment."""
+
+    def __len__(self):
+        return 4
+
+    def load(self, epoch, index):
+        return {"threads": np.array(int(os.environ["OMP_NUM_THREADS"])), "pid": np.array(os.getpid())}

@@ -1,0 +1,234 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.data.datasets import MultiCropDataset
+from engine.data.decode import UnreadableImage
+from engine.data.folder import list_images
+from engine.data.loader import Loader
+from engine.data.order import epoch_order
+from engine.runtime.errors import LussError
+from tests.engine.data.samples import Environment, Numbers, image_tree
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def loader(dataset, batch_size=4, **changes):
+    return Loader(dataset, batch_size, **{"seed": 1, "workers": 0, "shuffle": True, "drop_last": True, **changes})
+
+
+def visited(batches):
+    return [batch["index"].tolist() for batch in batches]
+
+
+def test_order_is_a_padded_permutation_shared_out_over_the_ranks():
+    whole = epoch_order(10, 1, 0, True)
+    assert sorted(whole) == list(range(10)) and whole.dtype == np.int64
+    shares = [epoch_order(10, 1, 0, True, rank, 4) for rank in range(4)]
+    assert [len(share) for share in shares] == [3] * 4
+    assert np.array_equal(np.stack(shares, 1).ravel(), np.concatenate([whole, whole[:2]]))
+    assert not np.array_equal(whole, epoch_order(10, 1, 1, True)) and not np.array_equal(whole, epoch_order(10, 2, 0, True))
+    assert epoch_order(5, 1, 3, False).tolist() == [0, 1, 2, 3, 4]
+    assert [epoch_order(1, 1, 0, True, rank, 3).tolist() for rank in range(3)] == [[0]] * 3
+
+
+def test_order_of_a_seed_is_pinned():
+    assert epoch_order(8, 10010, 2, True).tolist() == [1, 4, 5, 6, 2, 7, 3, 0]
+
+
+def test_batches_and_steps():
+    with loader(Numbers(10)) as train, loader(Numbers(10), shuffle=False, drop_last=False) as evaluate:
+        assert (train.steps_per_epoch, evaluate.steps_per_epoch) == (2, 3)
+        batches = list(train.epoch(5))
+        assert [batch["x"].shape for batch in batches] == [(4, 2)] * 2 and set(batches[0]["x"][:, 0]) == {5}
+        assert all(np.array_equal(batch["x"][:, 1], batch["index"]) for batch in batches)
+        assert np.concatenate(visited(batches)).tolist() == epoch_order(10, 1, 5, True)[:8].tolist()
+        assert visited(evaluate.epoch(0)) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+        assert batches[0]["index"].dtype == np.int64
+
+
+def test_same_batches_with_any_number_of_workers_and_from_any_step(tmp_path):
+    items = list_images(str(image_tree(tmp_path, per_class=6)), "train").items
+    dataset = MultiCropDataset(items, 3, (2, 1), (24, 16), (0.14, 0.05), (1.0, 0.14))
+    expected = list(loader(dataset, 3).epoch(2))
+    assert len(expected) == 4
+    for workers in (1, 2):
+        with loader(dataset, 3, workers=workers) as ahead:
+            for start in (0, 2, 4):
+                got = list(ahead.epoch(2, start))
+                assert len(got) == 4 - start
+                for a, b in zip(got, expected[start:]):
+                    assert a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a)
+    assert visited(loader(dataset, 3).epoch(2, 3)) == visited(expected[3:])
+
+
+def test_skipped_steps_are_not_loaded():
+    first_two = epoch_order(12, 1, 0, True)[:8]
+    assert len(list(loader(Numbers(12, failing=first_two)).epoch(0, 2))) == 1
+
+
+def test_ranks_share_an_epoch():
+    seen = [np.concatenate(visited(loader(Numbers(16), 2, rank=rank, world_size=2).epoch(0))) for rank in range(2)]
+    assert sorted(np.concatenate(seen)) == list(range(16))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_training_images_are_replaced_by_the_next_readable(workers):
+    reported = []
+    bad = {0, 4, 5, 9}
+    with loader(Numbers(10, bad=bad), 5, workers=workers, on_bad=lambda path, reason: reported.append((path, reason))) as train:
+        order = epoch_order(10, 1, 0, True).tolist()
+        replacement = {4: 6, 5: 6, 9: 1, 0: 1}
+        assert np.concatenate(visited(train.epoch(0))).tolist() == [replacement.get(i, i) for i in order]
+    assert {path for path, _ in reported} == {f"/images/{i}.jpg" for i in bad} and {reason for _, reason in reported} == {"truncated"}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_evaluation_images_are_left_out(workers):
+    reported = []
+    dataset = Numbers(9, bad={1, 3, 4, 5})
+    with loader(dataset, 3, workers=workers, shuffle=False, drop_last=False, on_bad=lambda *bad: reported.append(bad[0])) as evaluate:
+        assert visited(evaluate.epoch(0)) == [[0, 2], [6, 7, 8]]  # the second batch is empty and left out
+    assert reported == [f"/images/{i}.jpg" for i in (1, 3, 4, 5)]
+
+
+def test_without_a_listener_the_first_unreadable_image_raises():
+    with pytest.raises(UnreadableImage, match="/images/2.jpg"):
+        list(loader(Numbers(4, bad={2}), 4).epoch(0))
+
+
+def test_twenty_unreadable_in_a_row_stop(tmp_path):
+    with pytest.raises(LussError, match=r"20 images in a row cannot be read, the last is /images/\d+.jpg \(truncated\)"):
+        list(loader(Numbers(40, bad=range(40)), on_bad=lambda *_: None).epoch(0))
+
+
+def test_errors_of_the_listener_reach_the_consumer():
+    def refuse(path, reason):
+        raise LussError(f"enough: {path}")
+
+    with loader(Numbers(8, bad={3}), workers=1, on_bad=refuse) as train, pytest.raises(LussError, match=r"enough: /images/3.jpg"):
+        list(train.epoch(0))
+
+
+def test_samples_of_differing_shapes_need_lists():
+    dataset = Numbers(5, ragged=True)
+    with pytest.raises(ValueError, match=r"y: samples of shapes .* cannot be stacked; use collate='list'"):
+        list(loader(dataset, 2, shuffle=False).epoch(0))
+    batch = next(loader(dataset, 2, shuffle=False, collate="list").epoch(0))
+    assert [array.shape for array in batch["y"]] == [(1,), (2,)] and batch["index"].tolist() == [0, 1]
+
+
+def test_workers_run_one_thread_each_and_leave_our_environment_alone(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    with loader(Environment(), 1, workers=1) as train:
+        batches = list(train.epoch(0))
+    assert {int(batch["threads"][0]) for batch in batches} == {1} and os.environ["OMP_NUM_THREADS"] == "5"
+    assert os.getpid() not in {int(batch["pid"][0]) for batch in batches}
+
+
+def test_a_dead_worker_is_one_clear_error_and_the_loader_can_start_again():
+    with loader(Numbers(12, deadly={5}), 3, workers=1, shuffle=False) as train:
+        with pytest.raises(LussError, match=r"a loading process died \(of 1\).*lack of memory.*data.workers=0"):
+            list(train.epoch(0))
+        train.dataset = Numbers(12)
+        assert len(list(train.epoch(0))) == 4
+
+
+def test_other_exceptions_come_through():
+    with loader(Numbers(4, failing={1}), 2, workers=1, shuffle=False) as train, pytest.raises(KeyError, match="sample 1"):
+        list(train.epoch(0))
+
+
+def test_early_stop_and_close_are_prompt():
+    train = loader(Numbers(400, seconds=0.05), 40, workers=2)  # two seconds a batch
+    batches = train.epoch(0)
+    next(batches)
+    begin = time.perf_counter()
+    batches.close()
+    train.close()
+    assert time.perf_counter() - begin < 1.5
+    train.close()
+
+
+def test_next_epoch_after_an_early_stop():
+    with loader(Numbers(40), workers=1) as train:
+        next(train.epoch(0))
+        assert visited(train.epoch(1)) == visited(loader(Numbers(40)).epoch(1))
+
+
+def test_waiting_is_counted_and_computing_is_not():
+    slow = loader(Numbers(4, seconds=0.05), 2)
+    for _ in slow.epoch(0):
+        time.sleep(0.2)
+    assert 0.2 <= slow.data_seconds < 0.35
+
+
+def test_arguments_are_checked():
+    for changes, pattern in [
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"workers": -1}, "workers=-1"),
+        ({"rank": 2, "world_size": 2}, "rank=2"),
+        ({"collate": "tuple"}, "collate='tuple'"),
+        ({"dataset": Numbers(0)}, "dataset: expected at least one image"),
+    ]:
+        with pytest.raises(ValueError, match=pattern):
+            loader(**{"dataset": Numbers(4), **changes})
+    with pytest.raises(ValueError, match="start_step=3: expected 0 to 2"):
+        loader(Numbers(8)).epoch(0, 3)
+    with pytest.raises(LussError, match="6 images over 2 processes give none of them a full batch of 4"):
+        loader(Numbers(6), world_size=2)
+
+
+SCRIPT = """
+import os, sys
+from engine.data.loader import Loader
+from tests.engine.data.samples import Environment, Numbers
+if __name__ == "__main__":
+    with Loader(Environment(), 1, seed=0, workers=2, shuffle=False, drop_last=False) as loader:
+        for batch in loader.epoch(0):
+            print(int(batch["pid"][0]), flush=True)
+        print("loaded", flush=True)
+        sys.stdin.read()
+"""
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stream:
+            return stream.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_workers_die_with_a_killed_parent(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        lines = [line.strip() for line in iter(parent.stdout.readline, "loaded\n")]
+        pids = {int(line) for line in lines}
+        assert pids and all(alive(pid) for pid in pids)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        deadline = time.time() + 10
+        while any(alive(pid) for pid in pids) and time.time() < deadline:
+            time.sleep(0.05)
+        assert not [pid for pid in pids if alive(pid)]
+    finally:
+        parent.kill()
+        parent.stdin.close()
+        parent.stdout.close()
+
+
+def test_nothing_here_imports_jittor():
+    code = "import sys, engine.data; assert 'jittor' not in sys.modules; print('clean')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.stdout == "clean\n", done.stderr

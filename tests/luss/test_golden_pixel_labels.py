@@ -1,0 +1,44 @@
+"""Label maps of image files, from pixels on: golden set A, 09 (`png` and the square `png_jittor_square`)."""
+
+import pytest
+
+from tests.luss.golden import fill_net, image_items, overrides
+
+pytestmark = pytest.mark.golden
+
+
+@pytest.mark.parametrize("case, square", [("png", False), ("png_jittor_square", True)])
+def test_label_maps_of_files(golden_pass, case, square):
+    from engine.data import WholeImageDataset
+    from luss.models.networks import AttentionNet
+    from luss.stages.pixel_labels import grid_labels, image_labels
+
+    init, check = golden_pass
+    golden = check.Golden("09_pixel_labels")
+    net = fill_net(AttentionNet("resnet18", 64, 32, 16, 20), init, training=False, replace=overrides(golden), absolute=("fbg.atten.3.weight",))
+    names = ["ipa0", "ipa1", "ipa2"]
+    dataset = WholeImageDataset(image_items(names), 256, square)
+    threshold = float(golden[f"resnet18/{case}/threshold"])
+    for i, name in enumerate(names):
+        start, sample = f"resnet18/{case}/{name}/", dataset.load(0, i)
+        labels, attention = grid_labels(net, sample["image"][None], golden["resnet18/c12/centroids"])
+        ids, mask = image_labels(labels[0], attention[0], tuple(int(v) for v in sample["size"]), threshold)
+        assert golden.check(start + "attention", attention[:, None])
+        assert golden.check(start + "mask", mask)
+        assert golden.check(start + "label", ids)
+
+
+@pytest.mark.parametrize("case, count", [("c12", 3), ("c300", 2)])
+def test_enlarged_features(golden_pass, case, count):
+    """The enlarged feature map before its normalisation; attention and label maps of these cases stand in test_golden_forward."""
+    from engine.runtime import jt
+    from luss.models.networks import AttentionNet
+
+    init, check = golden_pass
+    golden = check.Golden("09_pixel_labels")
+    net = fill_net(AttentionNet("resnet18", 64, 32, 16, 20), init, training=False, replace=overrides(golden), absolute=("fbg.atten.3.weight",))
+    for i in range(count):
+        start = f"resnet18/{case}/im{i}/"
+        height, width = (int(v) for v in golden[start + "size"][:2])
+        f, _ = net.enlarge(net.features(jt.array(init.make_input(f"ipa/{i}", (3, height, width), 1000)[None])))
+        assert golden.check(start + "feature", f.numpy())
