@@ -1,6 +1,6 @@
 """Prepare the environment for Jittor 1.3.11, compile it once, and import it.
 
-Plain `import jittor` fails, aborts or lies in six known situations, each handled here:
+Plain `import jittor` fails, aborts or lies in seven known situations, each handled here:
 
 * nvcc without a usable CUDA runtime or driver: Jittor aborts. `cuda.find_cuda` decides first.
 * no network: Jittor downloads oneDNN at import. `onednn.place_onednn` lays the PyPI wheel's files where it looks.
@@ -9,6 +9,7 @@ Plain `import jittor` fails, aborts or lies in six known situations, each handle
   process that has to print a word at its end, and an exit during our own import becomes an error.
 * NumPy 2: silently wrong results. Refused.
 * Ctrl-C, or a worker process that is killed: Jittor's signal handlers end the whole process. Ours come back after the import.
+* operators compiled in parallel: now and then its heap is corrupted. `op_compiler.make_compiler_safe` puts a lock where one is missing.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from pathlib import Path
 from .cuda import CudaFinding, find_cuda
 from .errors import RuntimeSetupError
 from .onednn import place_onednn
+from .op_compiler import make_compiler_safe
 
 JITTOR_VERSION = "1.3.11.0"
 _PROBE = "jittor is up"  # what the compiling child must print
@@ -304,5 +306,6 @@ def load_jittor():
     if environment.cuda.usable and jittor.compiler.has_cuda:
         jittor.flags.use_cuda = 1
     jittor.flags.python_path = write_python_wrapper(environment.home)
+    make_compiler_safe(jittor, os.path.join(environment.home, ".cache", "jittor"))
     _loaded = jittor
     return jittor
