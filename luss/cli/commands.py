@@ -15,7 +15,7 @@ from luss.cli.toml import dump_settings
 from luss.settings import PRESET_FOLDER, Settings, build_settings, flatten, load_settings, preset_names
 from luss.workspace import STAGES, Workspace
 
-DEMO_IMAGES = {"train": 800, "validation": 64, "test": 64}
+DEMO_IMAGES = {"train": 800, "validation": 160, "test": 64}
 
 
 def run_stages(args: Namespace) -> None:
