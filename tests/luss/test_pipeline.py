@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engine.training.checkpoint import read_checkpoint, section
+from luss.cli.commands import DEMO_IMAGES
 from luss.pipeline import PLAN
 from luss.workspace import STAGES
 
@@ -66,7 +67,7 @@ def test_a_run_leaves_figures_label_maps_and_a_report(demo):
     assert 0 < metrics["mIoU"] < 100
     photographs = {path.relative_to(demo / "data" / "validation").with_suffix("") for path in (demo / "data" / "validation").rglob("*.JPEG")}
     predicted = {path.relative_to(demo / "7-predict" / "validation").with_suffix("") for path in (demo / "7-predict" / "validation").rglob("*.png")}
-    assert photographs == predicted and len(photographs) == 64
+    assert photographs == predicted and len(photographs) == DEMO_IMAGES["validation"]
     page = (demo / "report.html").read_text()
     assert "<svg" in page and page.count("<img") >= 12 * 4 and "http://" not in page.replace("http://www.w3.org", "")
 
