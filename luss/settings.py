@@ -130,6 +130,37 @@ class PredictSettings:
 
 
 @dataclass(frozen=True)
+class DistanceSettings:
+    """Distance-matching protocol: a bank of labelled vectors from train-semi, and a vote of the nearest ones at each pixel."""
+
+    neighbours: int = 10
+    temperature: float = 0.07
+    resize: int = 256
+    batch_size: int = 16
+
+
+@dataclass(frozen=True)
+class SemiSettings:
+    """Semi-supervised protocol: fine-tuning on the masks of train-semi. The defaults are the published recipe of ResNet-50 at stride 32."""
+
+    epochs: int = 100
+    warmup_epochs: int = 5
+    batch_size: int = 256  # images a step over all processes
+    micro_batch: int = 32  # images a process holds at a time; gradients of a step's micro-batches are averaged
+    size: int = 224
+    min_scale: float = 0.14
+    max_scale: float = 1.0
+    jitter: float = 0.8  # brightness, contrast, saturation in 1 +- jitter; hue in +- jitter / 4
+    grey: float = 0.2
+    blur: float = 0.5
+    base_lr: float = 5e-4  # at batches of 256 images; scaled by batch_size / 256
+    final_lr: float = 1e-6
+    layer_decay: float = 0.4  # rate of each residual block over that of the one after it
+    weight_decay: float = 5e-4  # not on biases and BatchNorm
+    output_stride: int = 32  # 32 | 16 (last stage dilated)
+
+
+@dataclass(frozen=True)
 class RunSettings:
     seed: int = 10010
     checkpoint_minutes: float = 15.0  # also at the end of each epoch
@@ -152,6 +183,8 @@ class Settings:
     label: LabelSettings = field(default_factory=LabelSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     predict: PredictSettings = field(default_factory=PredictSettings)
+    distance: DistanceSettings = field(default_factory=DistanceSettings)
+    semi: SemiSettings = field(default_factory=SemiSettings)
     run: RunSettings = field(default_factory=RunSettings)
 
     def as_dict(self) -> dict:
@@ -306,6 +339,9 @@ def _validate(s: Settings) -> None:
         f"label.threshold = {s.label.threshold}: expected 0 to 1, or -1 for the best of the curve",
     )
     need(0 <= s.label.curve_min <= s.label.curve_max <= 100, "label.curve_min and curve_max: hundredths, 0 to 100, min at most max")
+    need(s.distance.neighbours >= 1 and s.distance.temperature > 0, "distance.neighbours and distance.temperature: expected at least 1, and above 0")
+    need(s.semi.output_stride in (16, 32), f"semi.output_stride = {s.semi.output_stride}: expected 16 or 32")
+    need(0 < s.semi.layer_decay <= 1, f"semi.layer_decay = {s.semi.layer_decay}: expected above 0, at most 1")
     for name in (
         "pretrain.batch_size",
         "attend.batch_size",
@@ -313,6 +349,9 @@ def _validate(s: Settings) -> None:
         "label.batch_size",
         "finetune.batch_size",
         "predict.batch_size",
+        "distance.batch_size",
+        "semi.batch_size",
+        "semi.micro_batch",
         "cluster.clusters",
     ):
         section, key = name.split(".")

@@ -34,6 +34,14 @@ STAGES = {
     "predict": "7-predict",
     "evaluate": "8-evaluate",
 }
+PROTOCOL_STAGES = {  # of the protocols that `luss run` does not go through
+    "distance": "distance-1-predict",
+    "distance-evaluate": "distance-2-evaluate",
+    "semi": "semi-1-finetune",
+    "semi-predict": "semi-2-predict",
+    "semi-evaluate": "semi-3-evaluate",
+}
+_FOLDERS = {**STAGES, **PROTOCOL_STAGES}
 _DONE, _STARTED, _LOCK = "DONE.json", "STARTED.json", "run.lock"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 _held: set[int] = set()  # descriptors of held locks, to be closed in forked children
@@ -179,10 +187,10 @@ class Workspace:
         return self.path / "settings.json"
 
     def stage(self, name: str) -> StageFolder:
-        """The folder of a stage: pretrain, attend, cluster, threshold, label, finetune, predict or evaluate."""
-        if name not in STAGES:
-            raise ValueError(f"name={name!r}: no such stage; expected one of {', '.join(STAGES)}")
-        return StageFolder(self.path / STAGES[name])
+        """The folder of a stage: pretrain, attend, cluster, threshold, label, finetune, predict, evaluate, or one of PROTOCOL_STAGES."""
+        if name not in _FOLDERS:
+            raise ValueError(f"name={name!r}: no such stage; expected one of {', '.join(_FOLDERS)}")
+        return StageFolder(self.path / _FOLDERS[name])
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -201,7 +209,7 @@ class Workspace:
         _held.add(handle)
         try:
             self._acquire(handle)
-            for name in STAGES:
+            for name in _FOLDERS:
                 self.stage(name)._remove_leftovers()
             yield
             os.ftruncate(handle, 0)

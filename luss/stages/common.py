@@ -80,13 +80,13 @@ def stage_weights(job: Job, stage: str) -> dict[str, np.ndarray]:
     return section(arrays, "model/")
 
 
-def whole_images(job: Job, dataset, folder: ImageFolder, skip=frozenset()):
-    """Yield (positions, images (n, h, w, 3) uint8, sizes (n, 2)) in batches of equal shape, for this process's share.
+def whole_images(job: Job, dataset, folder: ImageFolder, size: int, skip=frozenset()):
+    """Yield (positions, images (n, h, w, 3) uint8, sizes (n, 2)) in batches of at most `size` of equal shape, for this process's share.
 
     Positions in `skip` are left out. At most eight batches are held at a time.
     """
     s = job.settings
-    size, seen = s.label.batch_size, set(skip)
+    seen = set(skip)
     todo = [i for i in range(len(folder.items)) if i not in seen]
     subset = _Subset(dataset, todo)
     if not todo:

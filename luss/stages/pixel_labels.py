@@ -64,7 +64,7 @@ def _write_maps(job: Job, folder: ImageFolder, target: Path, threshold: float, k
         Progress(title, len(folder.items), unit="image", start=len(ready), quiet=os.environ.get("LUSS_QUIET") == "1") as progress,
         MapWriter(s) as writer,
     ):
-        for positions, batch, sizes in whole_images(job, dataset, folder, ready):
+        for positions, batch, sizes in whole_images(job, dataset, folder, s.label.batch_size, ready):
             labels, attention = grid_labels(net, batch, centroids)
             for position, label, m, size in zip(positions, labels, attention, sizes):
                 ids, full = image_labels(label, m, (int(size[0]), int(size[1])), threshold)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import Callable
 
 import numpy as np
 
@@ -19,11 +21,52 @@ from luss.models.layers import set_training
 from .common import Job, has_masks, images, say, stage_weights, whole_images
 from .writing import MapWriter, map_path
 
+MapsOf = Callable[[np.ndarray, np.ndarray], Iterable[np.ndarray]]  # (n, h, w, 3) uint8 and (n, 2) sizes -> n maps (H, W) of ids
+
 
 def predict_logits(net, x) -> np.ndarray:
-    """Normalised (n, 3, h, w) Var -> logits (n, K + 1, h', w') float32 at stride 32."""
+    """Normalised (n, 3, h, w) Var -> logits (n, K + 1, h', w') float32 at the network's stride."""
     with jt.no_grad():
         return net(x).numpy()
+
+
+def write_predictions(job: Job, resize: int, batch_size: int, maps_of: MapsOf) -> dict[str, int]:
+    """Write <stage>/<split>/<class>/<stem>.png of every split in predict.splits; maps that are there already are kept.
+
+    A map is made from the pixels of its image alone: the class folder serves for its name and nothing else.
+
+    Returns: number of images by split.
+    """
+    s = job.settings
+    counts = {}
+    for split in s.predict.splits:
+        if not os.path.isdir(os.path.join(s.data.root, split)):
+            say(f"predict: {s.data.root} has no {split}/; it is left out")
+            continue
+        folder = images(s, split)
+        target = job.path / split
+        dataset = WholeImageDataset(folder.items, resize, s.run.published_quirks)
+        ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}
+        quiet = os.environ.get("LUSS_QUIET") == "1"
+        with Progress(f"predict {split}", len(folder.items), unit="image", start=len(ready), quiet=quiet) as progress, MapWriter(s) as writer:
+            for positions, batch, sizes in whole_images(job, dataset, folder, batch_size, ready):
+                for position, ids in zip(positions, maps_of(batch, sizes)):
+                    writer.put(map_path(target, folder.items[position].key), ids)
+                progress.update(len(positions))
+                if interrupt.stop_requested():
+                    raise interrupt.Interrupted("predict stopped; maps written so far are kept, the same command continues")
+        counts[split] = len(folder.items)
+    return counts
+
+
+def maps_from_logits(logits_of, max_res: int) -> MapsOf:
+    """The class of the largest enlarged logit at each pixel; logits_of: normalised Var -> (n, K + 1, h, w) array."""
+
+    def maps(batch: np.ndarray, sizes: np.ndarray) -> Iterable[np.ndarray]:
+        for logits, size in zip(logits_of(jt.array(normalize(batch))), sizes):
+            yield upsample_argmax_limited(logits, (int(size[0]), int(size[1])), max_res)
+
+    return maps
 
 
 def run(job: Job) -> dict:
@@ -32,25 +75,7 @@ def run(job: Job) -> dict:
     net = finetune_net(s)
     load(net, stage_weights(job, "finetune"), required=("",), source="the checkpoint of stage 3")
     set_training(net, False)
-    counts = {}
-    for split in s.predict.splits:
-        if not os.path.isdir(os.path.join(s.data.root, split)):
-            say(f"predict: {s.data.root} has no {split}/; it is left out")
-            continue
-        folder = images(s, split)
-        target = job.path / split
-        dataset = WholeImageDataset(folder.items, s.predict.resize, s.run.published_quirks)
-        ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}
-        quiet = os.environ.get("LUSS_QUIET") == "1"
-        with Progress(f"predict {split}", len(folder.items), unit="image", start=len(ready), quiet=quiet) as progress, MapWriter(s) as writer:
-            for positions, batch, sizes in whole_images(job, dataset, folder, ready):
-                for position, logits, size in zip(positions, predict_logits(net, jt.array(normalize(batch))), sizes):
-                    ids = upsample_argmax_limited(logits, (int(size[0]), int(size[1])), s.predict.max_res)
-                    writer.put(map_path(target, folder.items[position].key), ids)
-                progress.update(len(positions))
-                if interrupt.stop_requested():
-                    raise interrupt.Interrupted("predict stopped; maps written so far are kept, the same command continues")
-        counts[split] = len(folder.items)
+    counts = write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(lambda x: predict_logits(net, x), s.predict.max_res))
     split = s.data.evaluation_split
     if split in counts and has_masks(s, split):
         classes = len(images(s, split).classes)

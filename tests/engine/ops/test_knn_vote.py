@@ -16,7 +16,12 @@ def sample(seed, m, n, c, classes):
 
 
 @settings(max_examples=8, deadline=None)  # each new shape compiles an operator
-@given(st.integers(0, 10**6), st.sampled_from([(1, 1, 1, 1), (7, 5, 3, 4), (33, 40, 8, 6)]), st.sampled_from([1, 3, 10]), st.sampled_from([0.07, 1.0]))
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([(1, 1, 1, 1), (7, 5, 3, 4), (33, 40, 8, 6)]),
+    st.sampled_from([1, 3, 10]),
+    st.sampled_from([0.07, 1.0]),
+)
 def test_equals_the_reference(seed, shape, k, temperature):
     from engine.runtime import jt
 
