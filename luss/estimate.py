@@ -44,6 +44,13 @@ def describe(space: Workspace, settings: Settings, states: list) -> str:
             size = 8 * c4 * (train + held)
         elif stage.name == "threshold":
             work, size = f"{held} images, {s.label.curve_max - s.label.curve_min + 1} thresholds", held * (12e3 + 4 * 500 * 375)
+        elif stage.name == "semi":
+            count = len(list_images(s.data.root, "train-semi").items)
+            steps = -(-count // s.semi.batch_size)
+            work = f"{s.semi.epochs} epochs x {steps} steps of {s.semi.batch_size} images"
+            size = 12 * (backbone + c4 * (s.cluster.clusters + 1))
+        elif stage.name in ("distance", "semi-predict"):
+            work, size = f"label maps of {', '.join(s.predict.splits)}", held * 12e3
         elif stage.name == "label":
             work, size = f"{train} label maps", train * 12e3
         elif stage.name == "predict":

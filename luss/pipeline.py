@@ -61,17 +61,54 @@ PLAN = (
     ),
     Stage("evaluate", "luss.stages.predict:evaluate", ("data.evaluation_split", "cluster.clusters"), ("predict/DONE.json",), ("evaluation",)),
 )
+_ANNOTATED = ("train-semi", "train-semi-segmentation", "evaluation")
+PROTOCOLS = {
+    "unsupervised": PLAN,
+    "distance": (
+        PLAN[0],
+        Stage(
+            "distance",
+            "luss.stages.distance:run",
+            (*_MODEL, "distance", "predict.splits", "data.evaluation_split"),
+            ("pretrain/checkpoint.npz",),
+            _ANNOTATED,
+        ),
+        Stage(
+            "distance-evaluate", "luss.stages.class_metrics:evaluate_distance", ("data.evaluation_split",), ("distance/DONE.json",), ("evaluation",)
+        ),
+    ),
+    "semi": (
+        PLAN[0],
+        Stage("semi", "luss.stages.semi:run", (*_MODEL, "semi"), ("pretrain/checkpoint.npz",), _ANNOTATED[:2]),
+        Stage(
+            "semi-predict",
+            "luss.stages.semi:predict",
+            (*_MODEL, "semi.output_stride", "predict", "data.evaluation_split"),
+            ("semi/checkpoint.npz",),
+            ("evaluation",),
+        ),
+        Stage("semi-evaluate", "luss.stages.class_metrics:evaluate_semi", ("data.evaluation_split",), ("semi-predict/DONE.json",), ("evaluation",)),
+    ),
+}
 
 
-def run(workspace: str, settings: Settings, *, stages: list[str] | None = None, dry_run: bool = False, untrained: bool = False) -> None:
-    """Run the named stages (all if None) in order: complete and current ones are skipped, half-done ones resumed.
+def run(
+    workspace: str,
+    settings: Settings,
+    *,
+    stages: list[str] | None = None,
+    dry_run: bool = False,
+    untrained: bool = False,
+    plan: tuple[Stage, ...] = PLAN,
+) -> None:
+    """Run the named stages of the plan (all if None) in order: complete and current ones are skipped, half-done ones resumed.
 
     Raises:
         LussError: no images, or an earlier stage that a requested one needs is missing. Interrupted: stopped on request.
     """
     from luss.stages.common import say
 
-    chosen = [stage for stage in PLAN if stages is None or stage.name in stages]
+    chosen = [stage for stage in plan if stages is None or stage.name in stages]
     list_images(settings.data.pretrain_root or settings.data.root, "train")  # one clear error before anything is made
     space = Workspace(workspace)
     if dry_run:
@@ -87,7 +124,7 @@ def run(workspace: str, settings: Settings, *, stages: list[str] | None = None, 
             _run_stages(space, settings, chosen, untrained, fingerprints, say)
     else:
         _run_stages(space, settings, chosen, untrained, fingerprints, say)
-    if rank() == 0 and (stages is None or "evaluate" in stages):
+    if rank() == 0 and any(stage.name == "evaluate" for stage in chosen):
         from luss.report.html import write_report
 
         say(f"report: {write_report(workspace)}")

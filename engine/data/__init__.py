@@ -1,7 +1,7 @@
 """Images in: listing, decoding, crops, augmentation, normalisation and the loader. NumPy and Pillow only, never Jittor."""
 
 from .crops import correspondence_grids, crop_rng, random_resized_crop
-from .datasets import CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset
+from .datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset
 from .decode import BadImages, UnreadableImage, decode_image, decode_rgb
 from .folder import ImageFolder, ImageItem, fingerprint, list_images, mask_path
 from .loader import Loader
@@ -11,6 +11,7 @@ __all__ = [
     "MEAN",
     "STD",
     "STD_PUBLISHED",
+    "AnnotatedDataset",
     "BadImages",
     "CenterCropDataset",
     "ImageFolder",

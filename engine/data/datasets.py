@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..runtime.errors import LussError
-from .augment import apply_joint_crop, augment_crop, center_crop, eval_image
+from .augment import apply_joint_crop, augment_crop, center_crop, eval_image, label_indices
 from .crops import correspondence_grids, crop_rng, random_resized_crop
 from .decode import UnreadableImage, decode_image, decode_rgb
 from .folder import ImageItem
@@ -120,6 +120,56 @@ class WholeImageDataset:
         """{"image": (h, w, 3) uint8, "size": (2,) int64 = height and width of the original}."""
         image = decode_image(self._paths[index])
         return {"image": eval_image(image, self.resize, self.square), "size": np.array([image.height, image.width], np.int64)}
+
+
+class AnnotatedDataset:
+    """Semi-supervised fine-tuning: an augmented random crop of an image together with its mask <mask_root>/<class>/<stem>.png.
+
+    Args:
+        scale: smallest and largest share of the image's area.
+        jitter, grey, blur: see `augment_crop`; the mask is cropped and flipped alone.
+    """
+
+    def __init__(
+        self, items: Sequence[ImageItem], mask_root: str, seed: int, size: int, scale: tuple[float, float], jitter: float, grey: float, blur: float
+    ):
+        items = list(items)
+        self._paths = _Texts(item.path for item in items)
+        self._keys = _Texts(item.key for item in items)
+        self.mask_root = str(mask_root)
+        self.seed = seed
+        self.size = size
+        self.scale = tuple(scale)
+        self.jitter, self.grey, self.blur = jitter, grey, blur
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def load(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        """{"image": (size, size, 3) uint8, "label": (size, size) int32 ids, ignored ones included}.
+
+        Raises:
+            UnreadableImage: the photograph.
+            LussError: the mask is missing, damaged, or of another size than the photograph.
+        """
+        image = decode_image(self._paths[index])
+        path = os.path.join(self.mask_root, os.path.splitext(self._keys[index])[0] + ".png")
+        try:
+            coded = decode_rgb(path)
+        except UnreadableImage as error:
+            raise LussError(
+                f"{error.path}: no usable mask for {self._paths[index]} ({error.reason}); expected an RGB PNG with id = R + 256 G"
+            ) from error
+        if coded.shape[:2] != (image.height, image.width):
+            found = f"{coded.shape[1]}x{coded.shape[0]}"
+            raise LussError(f"{path}: {found} pixels, its photograph {self._paths[index]} has {image.width}x{image.height}; expected equal sizes")
+        rng = crop_rng(self.seed, epoch, index, 0)
+        box = random_resized_crop(rng, image.width, image.height, self.scale)
+        flip = bool(rng.random() < 0.5)
+        rows, columns = label_indices(image.size, image.size, box, flip, self.size)
+        coded = coded[rows[:, None], columns]
+        pixels = augment_crop(image, box, flip, self.size, rng, self.jitter, self.grey, self.blur)
+        return {"image": pixels, "label": coded[..., 0] + 256 * coded[..., 1].astype(np.int32)}
 
 
 class PseudoLabelDataset:

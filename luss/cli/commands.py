@@ -171,11 +171,18 @@ def _quieten(args: Namespace) -> None:
         os.environ["TQDM_DISABLE"] = "1"
 
 
+def protocol(args: Namespace) -> None:
+    from luss.cli.protocol import run
+
+    run(args)
+
+
 HANDLERS = {
     "demo": run_demo,
     "run": run_stages,
     **{stage: run_stages for stage in STAGES},
     "evaluate": evaluate,
+    "protocol": protocol,
     "report": report,
     "doctor": doctor,
     "preset": preset,

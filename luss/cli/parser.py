@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from engine.runtime.errors import LussError
 from luss import __version__
+from luss.cli import protocol
 from luss.cli.aliases import translate
 
 STAGE_HELP = {
@@ -58,6 +59,7 @@ def build_parser() -> Parser:
             examples = [f"luss {stage} --preset imagenet-s-50 --data DIR", f"luss {stage} --workspace runs/demo --set {setting}"]
             _add_common(_add(commands, stage, text, examples))
     _add_evaluate(commands)
+    protocol.add_parser(commands, _add, _add_common)
     _add_report(commands)
     _add_doctor(commands)
     _add_preset(commands)

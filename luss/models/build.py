@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from engine.runtime import jt
 from luss.settings import Settings
 
 from .networks import AttentionNet, FinetuneNet, PretrainNet
+from .resnet import blocks_of
 from .state_dict import LoadReport, match
 
 
@@ -21,6 +24,26 @@ def attention_net(s: Settings) -> AttentionNet:
 
 def finetune_net(s: Settings) -> FinetuneNet:
     return FinetuneNet(s.model.arch, s.model.width, s.cluster.clusters)
+
+
+def semi_net(s: Settings, num_classes: int) -> FinetuneNet:
+    """Network of the semi-supervised protocol: one output for each class and one for "other"."""
+    return FinetuneNet(s.model.arch, s.model.width, num_classes, s.semi.output_stride)
+
+
+def layer_rates(arch: str, names, decay: float) -> dict[str, float]:
+    """Layer-wise rates (spec/benchmark.md 6): decay^(n - i), n = residual blocks + 1; i = 0 for the stem, j + 1 for block j, n for the head."""
+    blocks = blocks_of(arch)
+    top = sum(blocks) + 1
+    rates = {}
+    for name in names:
+        found = re.match(r"layer(\d+)\.(\d+)\.", name)
+        if found:
+            layer = sum(blocks[: int(found[1]) - 1]) + int(found[2]) + 1
+        else:
+            layer = 0 if name.startswith(("conv1.", "bn1.")) else top
+        rates[name] = decay ** (top - layer)
+    return rates
 
 
 def variables(net) -> dict:

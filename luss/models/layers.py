@@ -53,9 +53,9 @@ class BatchNorm(nn.Module):
         return centred * scale.broadcast(x, dims)
 
 
-def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = False):
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = False, dilation: int = 1):
     """Convolution with the reference's initial values: weight N(0, 2 / (out k k)), bias U(+-1 / sqrt(in k k))."""
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=bias)
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=bias)
     layer.weight.assign(jt.randn(outputs, inputs, kernel, kernel) * math.sqrt(2.0 / (outputs * kernel * kernel)))
     if bias:
         bound = 1 / math.sqrt(inputs * kernel * kernel)

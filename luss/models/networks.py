@@ -148,10 +148,10 @@ class AttentionNet(ResNet):
 
 
 class FinetuneNet(ResNet):
-    """Stage 3: encoder and a 1x1 classifier over K + 1 classes; logits at stride 32."""
+    """Stage 3: encoder and a 1x1 classifier over K + 1 classes; logits at the encoder's stride."""
 
-    def __init__(self, arch="resnet18", width=64, num_classes=50):
-        super().__init__(arch, width)
+    def __init__(self, arch="resnet18", width=64, num_classes=50, output_stride=32):
+        super().__init__(arch, width, output_stride)
         self.last_layer = conv(self.channels[3], num_classes + 1, 1, bias=True)
 
     def execute(self, x):

@@ -21,9 +21,9 @@ ARCHITECTURES = {  # name: (block, blocks a stage, factor on the width)
 class BasicBlock(nn.Module):
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, downsample):
-        self.conv1, self.bn1 = conv(inputs, width, 3, stride, 1), BatchNorm(width)
-        self.conv2, self.bn2 = conv(width, width, 3, 1, 1), BatchNorm(width)
+    def __init__(self, inputs: int, width: int, stride: int, downsample, dilation: int = 1):
+        self.conv1, self.bn1 = conv(inputs, width, 3, stride, dilation, dilation=dilation), BatchNorm(width)
+        self.conv2, self.bn2 = conv(width, width, 3, 1, dilation, dilation=dilation), BatchNorm(width)
         self.downsample = downsample
 
     def execute(self, x):
@@ -35,9 +35,9 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, downsample):
+    def __init__(self, inputs: int, width: int, stride: int, downsample, dilation: int = 1):
         self.conv1, self.bn1 = conv(inputs, width, 1), BatchNorm(width)
-        self.conv2, self.bn2 = conv(width, width, 3, stride, 1), BatchNorm(width)  # "v1.5": the stride is on the 3x3
+        self.conv2, self.bn2 = conv(width, width, 3, stride, dilation, dilation=dilation), BatchNorm(width)  # "v1.5": the stride is on the 3x3
         self.conv3, self.bn3 = conv(width, 4 * width, 1), BatchNorm(4 * width)
         self.downsample = downsample
 
@@ -55,6 +55,11 @@ def channels_of(arch: str, width: int = 64) -> tuple[int, int, int, int]:
     return tuple(width * factor * 2**stage * expansion for stage in range(4))
 
 
+def blocks_of(arch: str) -> tuple[int, int, int, int]:
+    """Residual blocks of the four stages."""
+    return _architecture(arch)[1]
+
+
 def _architecture(arch: str):
     if arch not in ARCHITECTURES:
         raise LussError(f"model.arch = {arch}: expected one of {', '.join(ARCHITECTURES)}")
@@ -62,9 +67,12 @@ def _architecture(arch: str):
 
 
 class ResNet(nn.Module):
-    """Input (N, 3, H, W) float32, normalised. Keys of its state are those of torchvision's ResNet without `fc`."""
+    """Input (N, 3, H, W) float32, normalised. Keys of its state are those of torchvision's ResNet without `fc`.
 
-    def __init__(self, arch: str = "resnet18", width: int = 64):
+    output_stride 16: the last stage keeps the resolution, and its blocks from the second on are dilated by 2 ("D16").
+    """
+
+    def __init__(self, arch: str = "resnet18", width: int = 64, output_stride: int = 32):
         kind, blocks, factor = _architecture(arch)
         block = BasicBlock if kind == "basic" else Bottleneck
         width *= factor
@@ -73,18 +81,19 @@ class ResNet(nn.Module):
         self.maxpool = nn.Pool(3, 2, 1, op="maximum")
         inputs = width
         for stage, count in enumerate(blocks):
-            layers, inputs = self._stage(block, inputs, width * 2**stage, count, 1 if stage == 0 else 2)
+            dilated = stage == 3 and output_stride == 16
+            layers, inputs = self._stage(block, inputs, width * 2**stage, count, 1 if stage == 0 or dilated else 2, 2 if dilated else 1)
             setattr(self, f"layer{stage + 1}", layers)
 
     @staticmethod
-    def _stage(block, inputs: int, width: int, count: int, stride: int):
+    def _stage(block, inputs: int, width: int, count: int, stride: int, dilation: int = 1):
         outputs, layers = width * block.expansion, []
         for index in range(count):
             step = stride if index == 0 else 1
             down = None
             if step != 1 or inputs != outputs:
                 down = nn.Sequential(conv(inputs, outputs, 1, step), BatchNorm(outputs))
-            layers.append(block(inputs, width, step, down))
+            layers.append(block(inputs, width, step, down, dilation if index else 1))
             inputs = outputs
         return nn.Sequential(*layers), outputs
 

@@ -1,0 +1,113 @@
+"""Semi-supervised protocol: fine-tune the encoder of stage 1 on the masks of train-semi, and predict class ids (spec/benchmark.md 6)."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from engine.data import AnnotatedDataset, Loader, normalize
+from engine.ops.label_maps import enlarge_labels
+from engine.ops.upsample import upsample_bilinear
+from engine.runtime import LussError, jt
+from engine.runtime.processes import rank, world_size
+from engine.runtime.seeding import seed_everything
+from engine.training.adamw import AdamW
+from engine.training.loop import TrainingRun
+from engine.training.schedule import half_cosine_schedule
+from luss.benchmark.label_map import IGNORE
+from luss.losses import segmentation_loss
+from luss.models.build import layer_rates, load, parameters, semi_net, variables
+from luss.models.layers import set_training
+
+from .common import Job, batch_size, images, stage_weights, workers
+from .predict import maps_from_logits, write_predictions
+
+
+def semi_step(net, optimizer: AdamW, x: np.ndarray, labels: np.ndarray, lr: float, micro_batch: int) -> dict:
+    """One step over micro-batches, whose gradients are averaged.
+
+    Args:
+        x: (b, s, s, 3) uint8. labels: (b, s, s) int32 ids, 1000 = ignore; shrunk by nearest to four times the logits' size.
+    """
+    parts = range(0, len(x), micro_batch)
+    total, figures = {}, {"loss": 0.0, "accuracy": 0.0}
+    for first in parts:
+        logits = doubled(net(jt.array(normalize(x[first : first + micro_batch]))))
+        size = (2 * logits.shape[2], 2 * logits.shape[3])
+        small = np.stack([enlarge_labels(ids, size) for ids in labels[first : first + micro_batch]])
+        loss, accuracy = segmentation_loss(logits, small, IGNORE)
+        for name, gradient in optimizer.gradients(loss).items():
+            total[name] = gradient / len(parts) + total[name] if name in total else gradient / len(parts)
+        jt.sync_all()  # else the graphs of all micro-batches are held until the update
+        figures["loss"] += float(loss.item()) / len(parts)
+        figures["accuracy"] += float(accuracy.item()) / len(parts)
+    optimizer.apply(total, lr)
+    return figures
+
+
+def doubled(logits):
+    """Logits at twice the network's resolution, as the published network returns them."""
+    return upsample_bilinear(logits, (2 * logits.shape[2], 2 * logits.shape[3]))
+
+
+def run(job: Job) -> dict:
+    """Train, resuming from the stage's checkpoint."""
+    s, o = job.settings, job.settings.semi
+    seed_everything(s.run.seed + 3)
+    folder = images(s, "train-semi")
+    net = semi_net(s, len(folder.classes))
+    set_training(net, True)
+    load(net, stage_weights(job, "pretrain"), source="the checkpoint of stage 1")
+    mask_root = os.path.join(s.data.root, "train-semi-segmentation")
+    if not os.path.isdir(mask_root):
+        raise LussError(
+            f"{mask_root}: no such folder; the semi-supervised protocol trains on the masks of train-semi: prepare the data set with them"
+        )
+    scale = (o.min_scale, o.max_scale)
+    dataset = AnnotatedDataset(folder.items, mask_root, s.run.seed + 3, o.size, scale, o.jitter, o.grey, o.blur)
+    trained = parameters(net)
+    optimizer = AdamW(trained, o.weight_decay, layer_rates(s.model.arch, trained, o.layer_decay))
+    with Loader(
+        dataset,
+        batch_size(o.batch_size, "semi.batch_size"),
+        seed=s.run.seed + 3,
+        workers=workers(s),
+        shuffle=True,
+        drop_last=False,
+        rank=rank(),
+        world_size=world_size(),
+        on_bad=job.bad_images(folder).record,
+    ) as loader:
+        rate = o.base_lr * o.batch_size / 256
+        loop = TrainingRun(
+            job.path,
+            title="semi",
+            variables=variables(net),
+            optimizer=optimizer,
+            loader=loader,
+            epochs=o.epochs,
+            schedule=half_cosine_schedule(rate, o.final_lr, o.epochs, loader.steps_per_epoch, o.warmup_epochs),
+            checkpoint_minutes=s.run.checkpoint_minutes,
+            checkpoint_steps=s.run.checkpoint_steps,
+            keep_every_epochs=s.run.keep_every_epochs,
+            log_every=s.run.log_every,
+            tensorboard=s.run.tensorboard,
+        )
+        for step in loop.steps():
+            loop.after(step, semi_step(net, optimizer, step.batch["image"], step.batch["label"], step.lr, o.micro_batch))
+    return {"steps": loop.total, "images": len(folder.items)}
+
+
+def predict(job: Job) -> dict:
+    """Label maps of every split in predict.splits, in class ids."""
+    s = job.settings
+    net = semi_net(s, len(images(s, "train-semi").classes))
+    load(net, stage_weights(job, "semi"), required=("",), source="the checkpoint of the semi-supervised fine-tuning")
+    set_training(net, False)
+
+    def logits(x) -> np.ndarray:
+        with jt.no_grad():
+            return doubled(net(x)).numpy()
+
+    return {"images": write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(logits, s.predict.max_res))}
