@@ -125,3 +125,13 @@ def test_an_exported_checkpoint_can_start_another_run(demo, tmp_path):
     assert section(found, "model/").keys() == section(wanted, "model/").keys()
     for name, array in section(wanted, "model/").items():
         assert np.array_equal(section(found, "model/")[name], array), name
+
+
+@pytest.mark.parametrize("protocol, folder", [("distance", "distance-2-evaluate"), ("semi", "semi-3-evaluate")])
+def test_a_protocol_goes_from_the_checkpoint_of_stage_1_to_metrics(copy, demo, protocol, folder):
+    words = ("protocol", protocol, "--workspace", copy, "--data", demo / "data", "--set", "semi.epochs=2", "--set", "semi.micro_batch=5")
+    said = luss(*words)
+    assert "pretrain: skipped" in said
+    metrics = json.loads((copy / folder / "metrics.json").read_text())
+    assert 0 < metrics["mIoU"] < 100 and 0 < metrics["rematched"]["mIoU"] < 100 and metrics["images"] == DEMO_IMAGES["validation"]
+    assert said.count("starts") == luss(*words).count("skipped") - 1  # stage 1 was skipped before

@@ -6,7 +6,7 @@ from PIL import Image
 
 from engine.data.augment import eval_image
 from engine.data.crops import correspondence_grids, crop_rng, random_resized_crop
-from engine.data.datasets import CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset
+from engine.data.datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset
 from engine.data.decode import UnreadableImage, decode_image
 from engine.data.folder import ImageItem, list_images
 from engine.runtime.errors import LussError
@@ -122,3 +122,42 @@ def test_pseudo_labels(items, tmp_path):
     with pytest.raises(LussError, match=r"labels/n02/n02_0.png: no usable pseudo label for .*n02_0.JPEG \(no such file\)") as caught:
         dataset.load(0, 3)
     assert not isinstance(caught.value, UnreadableImage)
+
+
+def annotated(items, root, **changes):
+    settings = {"seed": 3, "size": 24, "scale": (0.3, 1.0), "jitter": 0.8, "grey": 0.2, "blur": 0.5}
+    return AnnotatedDataset(items, str(root), **{**settings, **changes})
+
+
+@pytest.fixture
+def masks(items, tmp_path):
+    """A mask of every image that repeats its red channel, so that crop and mask can be compared; id = red + 256."""
+    for item in items:
+        red = np.asarray(decode_image(item.path))[..., 0]
+        path = tmp_path / "masks" / item.key.replace(".JPEG", ".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.stack([red, np.ones_like(red), np.zeros_like(red)], axis=-1)).save(path)
+    return tmp_path / "masks"
+
+
+def test_annotated_crops_show_the_same_place_in_image_and_mask(items, masks):
+    plain = annotated(items, masks, jitter=0.0, grey=0.0, blur=0.0)
+    for epoch in range(4):
+        sample = plain.load(epoch, 2)
+        assert sample["image"].shape == (24, 24, 3) and sample["label"].shape == (24, 24) and sample["label"].dtype == np.int32
+        image, mask = sample["image"][..., 0].astype(float).ravel(), (sample["label"] - 256).astype(float).ravel()
+        assert np.corrcoef(image, mask)[0, 1] > 0.9  # bilinear and nearest differ by the photograph's noise
+    # the photometric draws come after the box and the flip: they leave the mask where it was
+    assert np.array_equal(annotated(items, masks).load(1, 2)["label"], plain.load(1, 2)["label"])
+    assert not np.array_equal(annotated(items, masks).load(1, 2)["image"], plain.load(1, 2)["image"])
+    assert same(pickle.loads(pickle.dumps(plain)).load(1, 2), plain.load(1, 2))
+
+
+def test_annotated_needs_a_mask_of_equal_size(items, masks):
+    path = masks / items[0].key.replace(".JPEG", ".png")
+    Image.new("RGB", (7, 5)).save(path)
+    with pytest.raises(LussError, match=r"7x5 pixels, its photograph .* has 60x48"):
+        annotated(items, masks).load(0, 0)
+    path.unlink()
+    with pytest.raises(LussError, match="no usable mask"):
+        annotated(items, masks).load(0, 0)

@@ -48,3 +48,23 @@ def test_the_map_has_a_thirtysecond_of_the_side_rounded_up(side, out):
     with jt.no_grad():
         maps = ResNet("resnet18", 16).stages(jt.ones((1, 3, side, 64)))
     assert [tuple(m.shape) for m in maps][3] == (1, 128, out, 2)
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+def test_output_stride_16_has_the_same_weights_and_twice_the_map(arch):
+    from engine.runtime import jt
+    from luss.models.networks import FinetuneNet
+
+    wide, narrow = FinetuneNet(arch, 8, 5), FinetuneNet(arch, 8, 5, output_stride=16)
+    shapes = {key: tuple(value.shape) for key, value in wide.state_dict().items()}
+    assert shapes == {key: tuple(value.shape) for key, value in narrow.state_dict().items()}
+    x = jt.zeros((1, 3, 96, 64))
+    assert wide(x).shape == [1, 6, 3, 2] and narrow(x).shape == [1, 6, 6, 4]
+
+
+def test_layer_rates_follow_the_published_layer_numbers():
+    from luss.models.build import layer_rates
+
+    names = ["conv1.weight", "bn1.bias", "layer1.0.conv1.weight", "layer2.1.downsample.0.weight", "layer4.2.bn3.weight", "last_layer.weight"]
+    # ResNet-50: blocks 3, 4, 6, 3; stem 0, block j -> j + 1, head n = 17
+    assert layer_rates("resnet50", names, 0.5) == dict(zip(names, (0.5**17, 0.5**17, 0.5**16, 0.5**12, 0.5**1, 1.0)))
