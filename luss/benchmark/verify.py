@@ -109,7 +109,7 @@ def _content_problems(root: str, splits: list[SplitFiles], ids: Mapping[str, int
     found: list[Problem] = []
     masks, strange = Counter(), Counter()
     results = map_in_order(functools.partial(_check_files, root=root, ids=dict(ids)), jobs, workers, progress)
-    for (split, _, _, mask), (problems, has_own) in zip(jobs, results):
+    for (problems, has_own), (split, _, _, mask) in zip(results, jobs):  # results first: their end reports the last progress
         found += problems
         masks[split] += mask is not None
         strange[split] += has_own is False
