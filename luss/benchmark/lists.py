@@ -70,7 +70,7 @@ def read_lists(folder: str, num_classes: int, published: bool = True) -> ImageNe
         LussError: a file is absent, of another form (file and line are named), or not the published one.
     """
     if published and num_classes not in SETS:
-        raise LussError(f"{num_classes}: there is no ImageNet-S with so many categories; expected {', '.join(map(str, SETS))}")
+        raise LussError(f"{num_classes}: there is no ImageNet-S with so many categories; expected {', '.join(map(str, SETS))}, or --unpublished")
     root = _root(folder)
     files = {what: _ListFile(root, name.format(num_classes)) for what, name in FILES.items()}
     categories = _read_categories(files["categories"], num_classes)

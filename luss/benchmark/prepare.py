@@ -122,7 +122,7 @@ class _Preparation:
                 progress.update()
         if self.lists.num_classes == WITH_ALL_OF_TRAIN:
             self._count("train-full", _link(self.source.train, os.path.join(self.done.out, "train-full")))
-        self._lack(missing, sum(map(len, origins.values())), "training folders", self.source.train)
+        self._lack(missing, sum(map(len, origins.values())), "training folders", f"not in {self.source.train}")
 
     def split(self, split: str) -> None:
         """Copies: the annotated training images, or ImageNet's validation images in the folders of their corrected labels."""
@@ -141,7 +141,7 @@ class _Preparation:
                 else:
                     self._count(split, _copy(path, os.path.join(self.done.out, split, *image.target.split("/"))))
                 progress.update()
-        self._lack(missing, len(images), f"{split} images", where)
+        self._lack(missing, len(images), f"{split} images", f"not in {where}")
 
     def masks(self, split: str, keys: Sequence[str], source: MaskSource | None) -> None:
         """The masks "<split>-segmentation/<class>/<stem>.png" of these keys."""
@@ -160,7 +160,7 @@ class _Preparation:
                     write_bytes(target, source.read(key), durable=False)
                     self._count(folder, True)
                 progress.update()
-        self._lack(missing, len(keys), "masks", "the masks given" if source is not None else "no masks given (--masks)")
+        self._lack(missing, len(keys), f"{split} masks", f"not in {source.path}" if source is not None else "no --masks were given")
 
     def check(self, published: int | None) -> None:
         """Hold the finished layout to the published counts, or at least to itself."""
@@ -184,9 +184,9 @@ class _Preparation:
     def _count(self, what: str, made: bool) -> None:
         (self.done.made if made else self.done.kept)[what] += 1
 
-    def _lack(self, missing: Sequence[str], total: int, what: str, where: str) -> None:
+    def _lack(self, missing: Sequence[str], total: int, what: str, reason: str) -> None:
         if missing:
-            self.done.problems.append(f"{len(missing):,} of {total:,} {what} are not in {where}: {_first(missing)}")
+            self.done.problems.append(f"{len(missing):,} of {total:,} {what} are missing ({reason}): {_first(missing)}")
 
     def _progress(self, title: str, total: int, unit: str) -> Progress:
         return Progress(title, total, unit, quiet=self.quiet)
@@ -247,7 +247,11 @@ def _link(origin: str, target: str) -> bool:
     if os.path.lexists(temporary):
         os.unlink(temporary)
     os.symlink(origin, temporary)
-    os.replace(temporary, target)  # replaces a link that led elsewhere in one step
+    try:
+        os.replace(temporary, target)  # replaces a link that led elsewhere in one step
+    except BaseException:
+        os.unlink(temporary)
+        raise
     return True
 
 
