@@ -11,6 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from engine.runtime.errors import LussError
+from luss.cli.data import run_data
 from luss.cli.toml import dump_settings
 from luss.settings import PRESET_FOLDER, Settings, build_settings, flatten, load_settings, preset_names
 from luss.workspace import STAGES, Workspace
@@ -184,6 +185,7 @@ HANDLERS = {
     "evaluate": evaluate,
     "protocol": protocol,
     "report": report,
+    "data": run_data,
     "doctor": doctor,
     "preset": preset,
     "export": export,

@@ -11,6 +11,7 @@ from engine.runtime.errors import LussError
 from luss import __version__
 from luss.cli import protocol
 from luss.cli.aliases import translate
+from luss.cli.data import add_data
 
 STAGE_HELP = {
     "pretrain": ("stage 1: train the encoder on images alone (SwAV, pixel-to-pixel, deep-to-shallow)", "pretrain.epochs=50"),
@@ -61,6 +62,7 @@ def build_parser() -> Parser:
     _add_evaluate(commands)
     protocol.add_parser(commands, _add, _add_common)
     _add_report(commands)
+    add_data(commands, _add)
     _add_doctor(commands)
     _add_preset(commands)
     _add_export(commands)
