@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from engine.runtime.errors import LussError
 from luss import __version__
+from luss.cli import submit
 from luss.cli.aliases import translate
 
 STAGE_HELP = {
@@ -62,6 +63,7 @@ def build_parser() -> Parser:
     _add_doctor(commands)
     _add_preset(commands)
     _add_export(commands)
+    submit.add_options(_add(commands, "submit", submit.TEXT, submit.EXAMPLES))
     return parser
 
 
