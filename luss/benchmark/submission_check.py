@@ -54,10 +54,11 @@ def check_submission(
     if not os.path.isfile(path):
         raise LussError(f"{path}: no such file; expected the zip of a submission")
     try:
-        with Archive(path) as archive:
-            return _check(archive, path, items, split, num_classes, protocol, workers, progress)
+        archive = Archive(path)
     except LussError as error:
-        return [Problem("zip", "", str(error))]
+        return [Problem("zip", "", str(error).partition(": ")[2])]
+    with archive:
+        return _check(archive, path, items, split, num_classes, protocol, workers, progress)
 
 
 def _check(archive: Archive, path: str, items, split: str, num_classes: int, protocol: str | None, workers: int, progress) -> list[Problem]:

@@ -99,7 +99,7 @@ def expected_maps(contents: Contents, items: Sequence[ImageItem] | None, split: 
         if published and len(items) != published:
             text = f"the data set given has {len(items)} {split} images, the published set of {num_classes} categories {published}"
             problems.append(Problem("count", "", text, warning=True))
-    if flat and any("/" in item.key for item in items or ()):
+    if flat and (published is not None if items is None else any("/" in item.key for item in items)):
         problems.append(Problem("layout", "", "flat names; the published competitions expect class folders", warning=True))
     return jobs, problems
 
@@ -133,8 +133,10 @@ def _against_images(contents: Contents, items: Sequence[ImageItem], flat: bool, 
     wanted: dict[str, ImageItem] = {}
     for item in items:
         key = map_name(item.key, flat)
-        if key in wanted:
-            raise LussError(f"{item.path}: two images of {split} would have the map {key}; rename one of them")
+        if key in wanted and flat:
+            problems.append(Problem("layout", key, f"flat names, but {split} has several images of this name; expected class folders"))
+        elif key in wanted:
+            raise LussError(f"{item.path} and {wanted[key].path}: both would have the map {key}; rename one of them")
         wanted[key] = item
     places = defaultdict(list)
     for name in contents.maps:

@@ -59,9 +59,8 @@ def submit(args: Namespace) -> None:
     """Handler of the command."""
     given = [name for name in ("check", "predictions", "workspace") if getattr(args, name)]
     if len(given) != 1:
-        found = (
-            "none" if not given else " and ".join({"check": "--check", "predictions": "PRED_DIR", "workspace": "--workspace"}[name] for name in given)
-        )
+        words = {"check": "--check", "predictions": "PRED_DIR", "workspace": "--workspace"}
+        found = " and ".join(words[name] for name in given) or "none"
         raise LussError(f"luss submit: expected one of --workspace DIR, PRED_DIR and --check FILE.zip; found {found}")
     if args.workers < -1:
         raise LussError(f"--workers {args.workers}: expected 0 or more, or -1 for one per core")
@@ -213,12 +212,11 @@ def _method(args: Namespace, history: dict, classes: int):
 def _method_of_run(args: Namespace, history: dict, classes: int) -> dict[str, str]:
     """The six lines as far as a run's settings tell them."""
     settings = history["settings"]
-    weights = settings.get("model.weights")
+    weights, first = settings.get("model.weights"), settings.get("data.pretrain_root")
     images = f"ImageNet-S-{classes}" if classes in (50, 300, 919) else f"a set of {classes} categories"
     return {
         "name": "PASS",
-        "training_data": f"training images of {images}"
-        + (f", stage 1 of {settings['data.pretrain_root']}" if settings.get("data.pretrain_root") else ""),
+        "training_data": f"training images of {images}" + (f", stage 1 of {first}" if first else ""),
         "training_scheme": "SSL" + (f", from the weights {os.path.basename(str(weights))}" if weights else ""),
         "networks": str(settings.get("model.arch", "unknown")).replace("resnet", "ResNet-"),
         "link": "none",
