@@ -16,7 +16,7 @@ from engine.runtime.errors import LussError
 from luss.benchmark.folders import map_in_order
 from luss.benchmark.rules import protocol_named
 from luss.benchmark.submission_archive import Archive, Problem, archive_problems, read_entry
-from luss.benchmark.submission_map import Allowed, SizeError, image_size, read_content, wrong_ids
+from luss.benchmark.submission_map import Allowed, ModeError, SizeError, image_size, read_content, wrong_ids
 from luss.benchmark.submission_names import Contents, MapJob, expected_maps, sort_entries
 from luss.benchmark.submission_texts import MATCH_FILE, METHOD_FILE, match_problems, method_problems
 
@@ -56,7 +56,7 @@ def check_submission(
     try:
         archive = Archive(path)
     except LussError as error:
-        return [Problem("zip", "", str(error).partition(": ")[2])]
+        return [Problem("zip", "", str(error)[len(path) + 2 :])]
     with archive:
         return _check(archive, path, items, split, num_classes, protocol, workers, progress)
 
@@ -135,6 +135,8 @@ def check_map(job: MapJob, archive: Archive, allowed: Allowed) -> tuple[list[Pro
         content = read_content(data, size)
     except SizeError as error:
         return [Problem("size", job.name, str(error))], ()
+    except ModeError as error:
+        return [Problem("mode", job.name, str(error))], ()
     except LussError as error:
         return [Problem("damage", job.name, str(error))], ()
     problems = []

@@ -19,6 +19,7 @@ MAX_PIXELS = 32_000_000  # the largest image of ImageNet's training sample has 3
 Allowed = Union[int, frozenset[int], None]
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey + alpha", 6: "RGBA"}
+_READABLE = ("8-bit RGB", "8-bit RGBA", "8-bit grey", "16-bit grey", *(f"{depth}-bit palette" for depth in (1, 2, 4, 8)))
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
@@ -34,6 +35,11 @@ class Header:
     @property
     def mode(self) -> str:
         return f"{self.depth}-bit {self.colour}"
+
+    @property
+    def readable(self) -> bool:
+        """Whether the mode holds ids: the benchmark's, or one that our own readers also take."""
+        return self.mode in _READABLE
 
     @property
     def published(self) -> bool:
@@ -74,7 +80,9 @@ def read_content(data: bytes, size: tuple[int, int] | None) -> MapContent:
         size: (width, height) of its image; None = unknown, and then at most `MAX_PIXELS` are decoded.
 
     Raises:
-        LussError: as `read_header`, and for another size, too many pixels, a mode that holds no ids, and damage.
+        SizeError: another size than that of its image, or more pixels than may be decoded.
+        ModeError: a mode that holds no ids.
+        LussError: as `read_header`, and damage.
     """
     header = read_header(data)
     found = f"{header.width} x {header.height}"
@@ -83,6 +91,8 @@ def read_content(data: bytes, size: tuple[int, int] | None) -> MapContent:
         raise SizeError(f"found {found} pixels (width x height), expected the {size[0]} x {size[1]} of its image{turned}")
     if size is None and header.width * header.height > MAX_PIXELS:
         raise SizeError(f"found a header of {found} pixels, more than any image of the benchmark has (limit {MAX_PIXELS}); it was not decoded")
+    if not header.readable:
+        raise ModeError(f"found a PNG of mode {header.mode}, which holds no ids; expected 8-bit RGB, id = R + 256 G")
     try:
         ids, blue = _rgb_ids(data) if header.published else (np.unique(decode_label_map(data, "map")), False)
     except LussError as error:
@@ -90,6 +100,10 @@ def read_content(data: bytes, size: tuple[int, int] | None) -> MapContent:
     except _DAMAGE as error:
         raise LussError(f"damaged or unreadable PNG ({' '.join(str(error).split())})") from error
     return MapContent(header, tuple(int(value) for value in ids), blue)
+
+
+class ModeError(LussError):
+    """A PNG of a mode that no label map has."""
 
 
 class SizeError(LussError):
