@@ -214,7 +214,8 @@ def _selection(rule: Protocol, settings: dict) -> Iterable[str]:
 def _labels(rule: Protocol, stages: dict) -> Iterable[str]:
     """train-semi is there for its masks alone; the images of other splits are no business of a stage that trains."""
     for name, record in stages.items():
-        splits = [split for split in record.get("images", {}) if split == "train-semi" or (split != "train" and name.endswith(_TRAINING))]
+        read = dict.fromkeys(split[: -len(MASK_FOLDER)] if split.endswith(MASK_FOLDER) else split for split in record.get("images", {}))
+        splits = [split for split in read if split == "train-semi" or (split != "train" and name.endswith(_TRAINING))]
         bank = rule.name == "distance" and not name.startswith("distance-")  # there, its masks may go into the bank and nowhere else
         wrong = [split for split in splits if bank or split not in rule.label_splits]
         if wrong:
@@ -227,8 +228,9 @@ def _record(file: Path) -> dict:
     if not isinstance(record, dict) or not isinstance(record.get("inputs"), dict):
         raise LussError(f"{file}: not a stage's record (expected settings and inputs): delete the folder, and run the stage again")
     nested = {section: keys for section, keys in _tree(record.get("settings"), file).items() if isinstance(keys, dict)}
-    mark = "images of "
-    return {"settings": flatten(nested), "images": {name[len(mark) :]: value for name, value in record["inputs"].items() if name.startswith(mark)}}
+    mark = "images of "  # the masks of a split, <split>-segmentation, are recorded in the same way
+    images = {name[len(mark) :]: value for name, value in record["inputs"].items() if name.startswith(mark)}
+    return {"settings": flatten(nested), "images": images}
 
 
 def _flat(tree: object, path: Path) -> dict:

@@ -24,7 +24,7 @@ _METHOD_OPTIONS = {
     "link": ("--link", "address of the paper or project"),
     "description": ("--description", "one line on the method"),
 }
-_COMMANDS = {"unsupervised": "predict", "distance": "distance", "semi": "semi"}  # what makes the predictions of a protocol
+_COMMANDS = {"unsupervised": "predict", "distance": "protocol distance", "semi": "protocol semi"}  # what makes the predictions of a protocol
 _OF_A_KIND = 20  # problems of one kind that are written out without --all
 
 
@@ -116,7 +116,8 @@ def _build(args: Namespace) -> None:
     notes = [f"{report.images} label maps", f"{report.size} bytes", f"competition {rule.competition} ({rule.title})"]
     notes += [f"{report.reencoded} written anew as 8-bit RGB"] if report.reencoded else []
     notes += [f"{report.passed_over} other PNGs passed over"] if report.passed_over else []
-    print(f"luss: {', '.join(notes)}", file=sys.stderr, flush=True)
+    if not args.quiet:
+        print(f"luss: {', '.join(notes)}", file=sys.stderr, flush=True)
 
 
 def _print_problems(args: Namespace, path: str, classes: int, data: str | None) -> None:

@@ -130,9 +130,8 @@ def png(width: int, height: int, depth: int, colour: int, raw: bytes) -> bytes:
 
 
 def saved(array: np.ndarray, kind: str = "PNG", palette: bool = False) -> bytes:
-    image = Image.fromarray(array)
+    image = Image.new("P", array.shape[::-1]) if palette else Image.fromarray(array)
     if palette:
-        image = Image.new("P", array.shape[::-1])
         image.putpalette([5, 6, 7] * 256)
         image.putdata(array.ravel().tolist())
     stream = io.BytesIO()
