@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -145,13 +144,10 @@ def warnings_for(protocol: str, history: dict, categories: int | None = None) ->
     rule = protocol_named(protocol)
     target = categories if categories is not None else history.get("categories")
     stages = {name: record for name, record in history.get("stages", {}).items() if name.startswith(_STAGES[protocol])}
-    settings = dict(history.get("settings", {}))
-    for record in stages.values():  # what a stage was made with counts, whatever settings.json was changed to since
-        settings.update(record.get("settings", {}))
     found = []
     if rule.pure:
-        found += [*_foreign_weights(rule, settings), *_other_images(rule, history, settings, stages, target)]
-    return [*found, *_masks_of_larger_set(history, target), *_selection(rule, settings), *_labels(rule, stages)]
+        found += [*_foreign_weights(rule, history, stages), *_other_images(rule, history, stages, target)]
+    return [*found, *_masks_of_larger_set(history, target), *_selection(rule, history, stages), *_labels(rule, stages)]
 
 
 def count_categories(root: str, splits: Iterable[str]) -> int | None:
@@ -164,16 +160,22 @@ def count_categories(root: str, splits: Iterable[str]) -> int | None:
     return None
 
 
-def _foreign_weights(rule: Protocol, settings: dict) -> Iterable[str]:
-    weights = settings.get("model.weights")
-    if weights:
+def _recorded(name: str, history: dict, stages: dict) -> list:
+    """Distinct values of a setting that the stages were made with, whatever settings.json was changed to since; its value where none recorded it."""
+    values = [record["settings"][name] for record in stages.values() if name in record.get("settings", {})]
+    return list(dict.fromkeys(values or [value for key, value in history.get("settings", {}).items() if key == name]))
+
+
+def _foreign_weights(rule: Protocol, history: dict, stages: dict) -> Iterable[str]:
+    for weights in filter(None, _recorded("model.weights", history, stages)):
         yield (
             f"training began from model.weights = {weights}: the protocol {rule.name} allows no supervised weights and no extra data; "
             "see to it that these were trained without labels on this set's training images alone"
         )
 
 
-def _other_images(rule: Protocol, history: dict, settings: dict, stages: dict, target: int | None) -> Iterable[str]:
+def _other_images(rule: Protocol, history: dict, stages: dict, target: int | None) -> Iterable[str]:
+    settings = history.get("settings", {})
     root, first = str(settings.get("data.root", "")), str(settings.get("data.pretrain_root", ""))
     allowed = f"the protocol {rule.name} allows {rule.training_images}"
     begun, used = history.get("pretrain_categories"), history.get("categories")
@@ -199,16 +201,16 @@ def _masks_of_larger_set(history: dict, target: int | None) -> Iterable[str]:
         )
 
 
-def _selection(rule: Protocol, settings: dict) -> Iterable[str]:
-    split = settings.get("data.evaluation_split", "validation")
-    if split != "validation":
-        yield (
-            f"data.evaluation_split = {split}: threshold, match and model may be chosen on the masks of validation alone "
-            f"(protocol {rule.name}: masks are for {rule.masks_for})"
-        )
-    threshold = settings.get("label.threshold", -1)
-    if rule.name == "unsupervised" and isinstance(threshold, (int, float)) and not math.isnan(threshold) and threshold >= 0:
-        yield f"label.threshold = {threshold:g} was given by hand: it may come from the validation masks of this set alone"
+def _selection(rule: Protocol, history: dict, stages: dict) -> Iterable[str]:
+    for split in _recorded("data.evaluation_split", history, stages):
+        if split != "validation":
+            yield (
+                f"data.evaluation_split = {split}: threshold, match and model may be chosen on the masks of validation alone "
+                f"(protocol {rule.name}: masks are for {rule.masks_for})"
+            )
+    for threshold in _recorded("label.threshold", history, stages) if rule.name == "unsupervised" else ():
+        if isinstance(threshold, (int, float)) and threshold >= 0:
+            yield f"label.threshold = {threshold:g} was given by hand: it may come from the validation masks of this set alone"
 
 
 def _labels(rule: Protocol, stages: dict) -> Iterable[str]:
@@ -230,7 +232,7 @@ def _record(file: Path) -> dict:
     nested = {section: keys for section, keys in _tree(record.get("settings"), file).items() if isinstance(keys, dict)}
     mark = "images of "  # the masks of a split, <split>-segmentation, are recorded in the same way
     images = {name[len(mark) :]: value for name, value in record["inputs"].items() if name.startswith(mark)}
-    return {"settings": flatten(nested), "images": images}
+    return {"settings": {name: value for name, value in flatten(nested).items() if isinstance(value, (str, int, float))}, "images": images}
 
 
 def _flat(tree: object, path: Path) -> dict:

@@ -61,6 +61,9 @@ def test_weights_from_elsewhere(tmp_path):
     settings = json.loads((run / "settings.json").read_text())
     settings["model"]["weights"] = ""  # changed after stage 1: its record counts
     (run / "settings.json").write_text(json.dumps(settings))
+    later = json.loads((run / "7-predict" / "DONE.json").read_text())
+    later["settings"]["model"]["weights"] = ""
+    (run / "7-predict" / "DONE.json").write_text(json.dumps(later))
     for protocol in ("unsupervised", "distance", "semi"):
         (found,) = warnings_for(protocol, history_of(run))
         assert "model.weights = supervised.pth" in found and "no supervised weights" in found
