@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.runtime.errors import LussError
 from luss.cli.data import run_data
+from luss.cli.submit import submit
 from luss.cli.toml import dump_settings
 from luss.settings import PRESET_FOLDER, Settings, build_settings, flatten, load_settings, preset_names
 from luss.workspace import STAGES, Workspace
@@ -189,4 +190,5 @@ HANDLERS = {
     "doctor": doctor,
     "preset": preset,
     "export": export,
+    "submit": submit,
 }

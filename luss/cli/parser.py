@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from engine.runtime.errors import LussError
 from luss import __version__
-from luss.cli import protocol
+from luss.cli import protocol, submit
 from luss.cli.aliases import translate
 from luss.cli.data import add_data
 
@@ -66,6 +66,7 @@ def build_parser() -> Parser:
     _add_doctor(commands)
     _add_preset(commands)
     _add_export(commands)
+    submit.add_options(_add(commands, "submit", submit.TEXT, submit.EXAMPLES))
     return parser
 
 

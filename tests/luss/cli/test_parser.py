@@ -57,7 +57,7 @@ def test_demo_and_standalone_evaluation():
     ("line", "complaint"),
     [
         ("pretrian", "did you mean pretrain"),
-        ("submit", "unknown command submit"),
+        ("submitt", "did you mean submit"),
         ("run --presett demo", "did you mean --preset"),
         ("run --pre demo", "unknown argument --pre"),
         ("run --seed many", "--seed.*invalid int"),
