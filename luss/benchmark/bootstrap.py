@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.runtime.errors import LussError
-from luss.benchmark.counts import ImageCounts, stack_counts
+from luss.benchmark.counts import CountTable
 from luss.benchmark.metrics import iou
 from luss.benchmark.per_image import class_areas, image_f_measures, image_is_right
 
@@ -55,23 +55,22 @@ class Interval:
     high: float
 
 
-def image_sums(names: Sequence[str], counts: Sequence[ImageCounts], num_classes: int) -> ImageSums:
+def image_sums(names: Sequence[str], table: CountTable, shapes: np.ndarray, num_classes: int) -> ImageSums:
     """Sums of a run, images sorted by name.
 
     Args:
-        names: distinct, one for each image.
-        counts: predictions in class ids, boundaries as they are to be scored.
+        names: distinct, one for each image of the table.
+        table: predictions in class ids, boundaries as they are to be scored. Rows of one pair of ids need not be added up.
+        shapes: (images, 2) height and width.
     """
     from scipy.sparse import vstack
 
-    if len(names) != len(counts) or len(set(names)) != len(names) or not len(names):
-        raise ValueError(f"names: expected {len(counts)} distinct names, at least one, found {len(set(names))}")
+    if not len(names) == len(set(names)) == len(shapes) == table.images > 0:
+        raise ValueError(f"names: expected {table.images} distinct names and as many shapes, found {len(set(names))} and {len(shapes)}")
     order = sorted(range(len(names)), key=names.__getitem__)
-    table = stack_counts([counts[position] for position in order])
-    areas = vstack([*class_areas(table, num_classes), *class_areas(table, num_classes, boundary=True)], format="csr")
-    shapes = np.array([counts[position].shape for position in order], np.int64)
-    right = image_is_right(table, num_classes)
-    return ImageSums(tuple(names[position] for position in order), num_classes, areas, image_f_measures(table), right, shapes)
+    areas = vstack([*class_areas(table, num_classes), *class_areas(table, num_classes, boundary=True)], format="csr")[:, order]
+    f_measures, right = image_f_measures(table)[order], image_is_right(table, num_classes)[order]
+    return ImageSums(tuple(names[position] for position in order), num_classes, areas, f_measures, right, np.asarray(shapes, np.int64)[order])
 
 
 def resample(runs: Sequence[ImageSums], resamples: int = 1000, seed: int = 0) -> list[dict[str, np.ndarray]]:

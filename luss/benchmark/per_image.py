@@ -58,14 +58,14 @@ def image_mious(table: CountTable, num_classes: int) -> np.ndarray:
 
     NaN where no pixel is valid. Not a published metric: it tells good images from bad ones, where the IoU of the set adds all images up.
     """
-    common, predicted, true = class_areas(table, num_classes)
-    present = (predicted + true).tocoo()  # the explicit entries are what occurs
-    here = present.data > 0
-    label, image = present.row[here], present.col[here]
-    values = iou(_entries(common, label, image), _entries(predicted, label, image), _entries(true, label, image))
-    number = np.bincount(image, minlength=table.images)
+    pred, gt, pixels, width = table.rows[:, PRED], table.rows[:, GT], table.rows[:, PIXELS], num_classes + 1
+    kinds = [((pred == gt) & (gt < width), gt), (pred < width, pred), (gt < width, gt)]  # common, predicted, true
+    places = [table.image[keep] * width + ids[keep] for keep, ids in kinds]
+    occurring = np.unique(np.concatenate(places))  # (image, class), those of no pixel are not among the rows
+    areas = [np.bincount(np.searchsorted(occurring, place), pixels[keep], len(occurring)) for place, (keep, _) in zip(places, kinds)]
+    image = occurring // width
     with np.errstate(invalid="ignore"):
-        return np.bincount(image, values, table.images) / number
+        return np.bincount(image, iou(*areas), table.images) / np.bincount(image, minlength=table.images)
 
 
 def _sparse(table: CountTable, ids: np.ndarray, column: int, keep: np.ndarray, num_classes: int) -> csr_matrix:
@@ -73,8 +73,3 @@ def _sparse(table: CountTable, ids: np.ndarray, column: int, keep: np.ndarray, n
 
     values, place = table.rows[keep, column], (ids[keep], table.image[keep])
     return csr_matrix((values, place), shape=(num_classes + 1, table.images), dtype=np.int64)  # entries of one place are added up
-
-
-def _entries(matrix: csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """matrix[rows[i], columns[i]] for all i, 0 where nothing is stored."""
-    return np.asarray(matrix[rows, columns]).ravel()

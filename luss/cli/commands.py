@@ -11,6 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from engine.runtime.errors import LussError
+from luss.cli.table import table
 from luss.cli.toml import dump_settings
 from luss.settings import PRESET_FOLDER, Settings, build_settings, flatten, load_settings, preset_names
 from luss.workspace import STAGES, Workspace
@@ -177,6 +178,7 @@ HANDLERS = {
     **{stage: run_stages for stage in STAGES},
     "evaluate": evaluate,
     "report": report,
+    "table": table,
     "doctor": doctor,
     "preset": preset,
     "export": export,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from engine.runtime.errors import LussError
 from luss import __version__
 from luss.cli.aliases import translate
+from luss.cli.table import add_table
 
 STAGE_HELP = {
     "pretrain": ("stage 1: train the encoder on images alone (SwAV, pixel-to-pixel, deep-to-shallow)", "pretrain.epochs=50"),
@@ -59,6 +60,7 @@ def build_parser() -> Parser:
             _add_common(_add(commands, stage, text, examples))
     _add_evaluate(commands)
     _add_report(commands)
+    add_table(commands, _add, _add_debug)
     _add_doctor(commands)
     _add_preset(commands)
     _add_export(commands)

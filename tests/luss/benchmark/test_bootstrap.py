@@ -37,6 +37,10 @@ def names_of(items):
     return [f"n01/{number:03}.png" for number in range(len(items))]
 
 
+def summed(names, counts, classes=K):
+    return image_sums(names, stack_counts(counts), np.array([one.shape for one in counts]), classes)
+
+
 def draws(images, resamples, seed):
     """The drawn images, as documented: one call for each resample."""
     rng = np.random.default_rng(seed)
@@ -46,7 +50,7 @@ def draws(images, resamples, seed):
 def test_equals_scoring_the_drawn_images_again():
     gts = truths(12)
     runs = [counted(gts, 0.3), counted(gts, 0.6, seed=2)]
-    found = resample([image_sums(names_of(gts), counts, K) for counts in runs], 30, seed=5)
+    found = resample([summed(names_of(gts), counts) for counts in runs], 30, seed=5)
     for counts, values in zip(runs, found):
         for number, chosen in enumerate([np.arange(12), *draws(12, 30, 5)]):
             expected = compute_metrics(stack_counts([counts[image] for image in chosen]), K)  # every class is in every draw of these images
@@ -57,7 +61,7 @@ def test_equals_scoring_the_drawn_images_again():
 def test_a_class_that_was_not_drawn_is_left_out_of_the_mean():
     gts = [np.full((20, 20), label) for label in (1, 2, 3)] + truths(2, labels=(0, 1))
     counts = counted(gts, 0.3)
-    values = resample([image_sums(names_of(gts), counts, K)], 40, seed=3)[0]
+    values = resample([summed(names_of(gts), counts)], 40, seed=3)[0]
     absent = 0
     for number, chosen in enumerate(draws(5, 40, 3), 1):
         table = stack_counts([counts[image] for image in chosen])
@@ -72,13 +76,13 @@ def test_a_class_that_was_not_drawn_is_left_out_of_the_mean():
 def test_a_class_that_the_whole_set_lacks_counts_0_as_in_the_metric():
     gts = truths(6, labels=(0, 1))
     counts = [count_image(gt, gt) for gt in gts]
-    values = resample([image_sums(names_of(gts), counts, K)], 20)[0]
+    values = resample([summed(names_of(gts), counts)], 20)[0]
     assert values["mIoU"] == pytest.approx(np.full(21, 50.0))
 
 
 def test_both_runs_get_the_same_draws_so_equal_runs_never_differ():
     gts = truths(20)
-    first, second = (image_sums(names_of(gts), counted(gts, 0.5), K) for _ in range(2))
+    first, second = (summed(names_of(gts), counted(gts, 0.5)) for _ in range(2))
     a, b = resample([first, second], 50)
     for name in METRICS:
         assert interval(a[name] - b[name]) == bootstrap.Interval(0.0, 0.0, 0.0)
@@ -88,17 +92,17 @@ def test_both_runs_get_the_same_draws_so_equal_runs_never_differ():
 def test_the_order_of_images_and_the_blocks_do_not_matter(monkeypatch):
     gts = truths(15)
     counts, names = counted(gts, 0.4), names_of(gts)
-    expected = resample([image_sums(names, counts, K)], 25)[0]
+    expected = resample([summed(names, counts)], 25)[0]
     monkeypatch.setattr(bootstrap, "_BLOCK", 60)  # 4 resamples at once
-    found = resample([image_sums(names[::-1], counts[::-1], K)], 25)[0]
+    found = resample([summed(names[::-1], counts[::-1])], 25)[0]
     for name in METRICS:
         assert found[name] == pytest.approx(expected[name], rel=1e-12)
-    assert resample([image_sums(names, counts, K)], 25, seed=1)[0]["mIoU"][1:] != pytest.approx(expected["mIoU"][1:])
+    assert resample([summed(names, counts)], 25, seed=1)[0]["mIoU"][1:] != pytest.approx(expected["mIoU"][1:])
 
 
 def test_a_clear_difference_is_found_and_the_figure_lies_inside():
     gts = truths(60)
-    good, bad = resample([image_sums(names_of(gts), counted(gts, wrong), K) for wrong in (0.2, 0.6)], 200)
+    good, bad = resample([summed(names_of(gts), counted(gts, wrong)) for wrong in (0.2, 0.6)], 200)
     for name in METRICS:
         found, difference = interval(good[name]), interval(good[name] - bad[name])
         assert found.low <= found.value <= found.high
@@ -112,7 +116,7 @@ def test_interval_is_a_percentile():
 
 
 def sums(gts, names=None, classes=K):
-    return image_sums(names or names_of(gts), [count_image(np.zeros_like(gt), gt) for gt in gts], classes)
+    return summed(names or names_of(gts), [count_image(np.zeros_like(gt), gt) for gt in gts], classes)
 
 
 def test_other_images_are_refused():
@@ -137,7 +141,7 @@ def test_other_images_are_refused():
 def test_bad_arguments():
     gts = truths(2)
     with pytest.raises(ValueError, match="expected 2 distinct names"):
-        image_sums(["a", "a"], counted(gts, 0), K)
+        summed(["a", "a"], counted(gts, 0))
     with pytest.raises(ValueError, match="resamples"):
         resample([sums(gts)], 0)
     with pytest.raises(ValueError, match="runs"):
