@@ -80,8 +80,8 @@ def _bin_table(edges: bytes) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     table = np.zeros(0x8001, np.uint16)  # one more entry than a number can ask for: -0.0
     table[: len(below)] = below
-    following = np.full(len(table), np.inf, np.float32)
-    following[: len(below)] = np.append(values, np.float32(np.inf))[below]
+    following = np.full(len(table), np.nan, np.float32)  # no number reaches it, infinity neither
+    following[: len(below)] = np.append(values, np.float32(np.nan))[below]
     table[0x8000], following[0x8000] = table[0], following[0]
     return table, following
 
