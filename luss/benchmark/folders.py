@@ -1,4 +1,4 @@
-"""Prediction and ground-truth files of a split, and a pool that goes through them in order."""
+"""Ground-truth files of a split, checks of what was read, and a pool that goes through files in order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from engine.data.folder import MASK_FOLDER
 from engine.runtime.errors import LussError
-from luss.benchmark.label_map import read_label_map
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -42,26 +41,6 @@ def list_masks(data_root: str, split: str) -> list[str]:
     if not plain and not nested:
         raise LussError(f"{folder}: no PNG in it or in its {len(folders)} folders; {expected}")
     return nested or plain
-
-
-def require_files(root: str, keys: Sequence[str], what: str) -> list[str]:
-    """Paths root/key; LussError that counts and names the first missing ones."""
-    paths = [os.path.join(root, *key.split("/")) for key in keys]
-    missing = [path for path in paths if not os.path.isfile(path)]
-    if missing:
-        more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise LussError(
-            f"{root}: {len(missing)} of {len(keys)} {what} files are missing: {', '.join(missing[:3])}{more}; "
-            f"expected one for each mask, with its folder and name: run the stage that writes them to its end"
-        )
-    return paths
-
-
-def read_pair(pred_path: str, gt_path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and ground truth, (H, W) int32 each."""
-    pred, gt = read_label_map(pred_path), read_label_map(gt_path)
-    check_shapes(pred, gt, pred_path, gt_path)
-    return pred, gt
 
 
 def check_shapes(pred: np.ndarray, gt: np.ndarray, pred_name: str, gt_name: str) -> None:
