@@ -114,7 +114,7 @@ def find_files(
 
 
 def count_files(
-    files: Files, rules: Rules, positions: Sequence[int] | None = None, *, workers: int = 0, progress: Progress | None = None
+    files: Files, rules: Rules, positions: Sequence[int] | None = None, *, workers: int | None = 0, progress: Progress | None = None
 ) -> list[Counted]:
     """Counts of the images at `positions` (None = all), in this order.
 
@@ -172,7 +172,7 @@ def _read_prediction(pred_file: MapFile | None, attention_file: MapFile | None, 
 
 
 def count_attention_files(
-    files: Files, edges: np.ndarray, num_clusters: int, num_classes: int, *, workers: int = 0, progress: Progress | None = None
+    files: Files, edges: np.ndarray, num_clusters: int, num_classes: int, *, workers: int | None = 0, progress: Progress | None = None
 ):
     """CurveCounts of every image one by one (see `luss.benchmark.curve.count_attention`)."""
     function = functools.partial(_count_attention, edges=edges, num_clusters=num_clusters, num_classes=num_classes)

@@ -32,7 +32,7 @@ def evaluate_folder(
     threshold: float | None = None,
     skip_bad: bool = False,
     save: str | None = None,
-    workers: int = 0,
+    workers: int | None = 0,
     progress: Progress | None = None,
 ) -> dict:
     """Metrics of the label maps <pred_root>/<class>/<stem>.png for all masks <data_root>/<split>-segmentation/<class>/<stem>.png.
@@ -50,7 +50,7 @@ def evaluate_folder(
         threshold: predictions become 0 where <stem>.npy beside them, float32 attention, is below; None = as they are.
         skip_bad: a prediction that is missing, unreadable, of another size, or holds an unexpected id counts as empty and is reported under "bad".
         save: file to write the counts to, see `luss.benchmark.store`.
-        workers: processes; 0 = this one. Spawned: a script that calls this needs the usual `if __name__ == "__main__"`.
+        workers: processes; 0 = this one, None = all cores. Spawned: a script that calls this needs the usual `if __name__ == "__main__"`.
         progress: called with (done, total) for each image.
 
     Returns:
@@ -130,7 +130,7 @@ def count_folder(
     threshold: float | None = None,
     skip_bad: bool = False,
     shard: tuple[int, int] = (0, 1),
-    workers: int = 0,
+    workers: int | None = 0,
     progress: Progress | None = None,
 ) -> StoredCounts:
     """The counting half of `evaluate_folder`: write the counts of one share of the images to `save`, to be joined by `merge_counts` and then scored.
@@ -182,7 +182,7 @@ def curve_folder(
     split: str,
     num_classes: int,
     thresholds: Sequence[float] = DEFAULT_THRESHOLDS,
-    workers: int = 0,
+    workers: int | None = 0,
     *,
     num_clusters: int | None = None,
     progress: Progress | None = None,

@@ -17,6 +17,7 @@ from engine.runtime.errors import LussError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 CHUNK = 16  # images a worker takes at once: some 50 ms of work
+_WORTH_A_POOL = 256  # a second of work; starting a process takes a good part of one
 
 
 def mask_folder(data_root: str, split: str) -> str:
@@ -61,16 +62,19 @@ def check_ids(ids: np.ndarray, top: int, name: str, what: str, advice: str) -> N
 
 
 def map_in_order(
-    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, progress: Callable[[int, int], object] | None = None
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, progress: Callable[[int, int], object] | None = None
 ) -> Iterator[Result]:
-    """Results of `function` for all jobs in their order, from `workers` spawned processes (0 = here); jobs, results, function are pickled.
+    """Results of `function` for all jobs in their order, from spawned processes; jobs, results and the function are pickled.
 
     Args:
+        workers: number of processes; 0 = this one; None = all cores where there are enough jobs to pay for starting processes.
         progress: called with (done, total) after each result.
 
     Raises:
         LussError: what a job raised, or a worker that died.
     """
+    if workers is None:
+        workers = _cores() if len(jobs) >= _WORTH_A_POOL else 0
     if workers < 0:
         raise ValueError(f"workers={workers}: expected 0 or more")
     if workers == 0:
@@ -85,6 +89,11 @@ def map_in_order(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a container are not all of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _reported(results: Iterator[Result], total: int, progress: Callable[[int, int], object] | None) -> Iterator[Result]:

@@ -148,7 +148,14 @@ def load_counts(path: PathLike) -> StoredCounts:
 
 
 def merge_counts(paths: Iterable[PathLike], out: PathLike) -> StoredCounts:
-    """Join files that hold different images of one evaluation (shards), write `out`, and return its content; images in the order of their names.
+    """`join_counts`, written to `out`; returns its content."""
+    merged = join_counts(paths)
+    save_stored(out, merged)
+    return merged
+
+
+def join_counts(paths: Iterable[PathLike]) -> StoredCounts:
+    """The counts of files that hold different images of one evaluation (shards); images in the order of their names.
 
     Raises:
         LussError: an image stands in two files, or they are of different evaluations; names both files.
@@ -175,9 +182,7 @@ def merge_counts(paths: Iterable[PathLike], out: PathLike) -> StoredCounts:
     counts = [one for part in parts for one in part.counts]
     bad = {name: problem for part in parts for name, problem in part.record.get("bad", {}).items()}
     record = {**first.record, "bad": {names[position]: bad[names[position]] for position in order if names[position] in bad}}
-    merged = pack_counts([names[position] for position in order], [counts[position] for position in order], record)
-    save_stored(out, merged)
-    return merged
+    return pack_counts([names[position] for position in order], [counts[position] for position in order], record)
 
 
 def _select(image: np.ndarray, positions: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
