@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from engine.runtime.errors import LussError
 from engine.storage.atomic import PathLike, read_json
 from luss.benchmark.bootstrap import ImageSums, image_sums
-from luss.benchmark.counts import PRED, CountTable, require_entries
-from luss.benchmark.matching import match_from_json, match_table
+from luss.benchmark.counts import CountTable
+from luss.benchmark.evaluate import evaluate_counts
+from luss.benchmark.matching import match_from_json
 from luss.benchmark.metrics import SCALARS, compute_metrics
+from luss.benchmark.schemes import match_by
+from luss.benchmark.scoring import renamed_counts
 from luss.benchmark.store import StoredCounts, load_counts
 
 EVALUATION = "8-evaluate"
+AGREE = 1e-4  # points: figures of one evaluation differ by less, in float32 too; those of two hardly ever
+_RECORD = ("num_classes", "num_clusters", "scheme", "match", "boundary", "allow_unknown_ids", "bad")
 _EXPECTED = "expected the folder of a run, a metrics.json of luss evaluate, or a file of its counts (.npz)"
 
 
@@ -35,6 +37,7 @@ class RunResult:
         seed: run.seed of the settings, None where unknown.
         counts: file of the counts, "" where there is none.
         workspace: folder of the run, "" for files that lie in none.
+        notes: what the evaluation said about its figures, e.g. that they are an upper bound.
     """
 
     path: str
@@ -46,6 +49,7 @@ class RunResult:
     seed: int | None
     counts: str
     workspace: str
+    notes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -60,10 +64,10 @@ class RunResult:
         """
         if not self.counts:
             raise LussError(f"{self.path}: no counts of single images; make them with luss evaluate --save-counts")
-        stored = load_counts(self.counts)
-        table = class_table(self.counts, stored, _stored_match(self.workspace))
+        stored = load_complete_counts(self.counts)
+        table = class_table(stored)
         found = compute_metrics(table, self.num_classes)["mIoU"]
-        if abs(found - (self.metrics["mIoU"] or 0.0)) > 1e-6:
+        if abs(found - (self.metrics["mIoU"] or 0.0)) > AGREE:
             raise LussError(
                 f"{self.counts}: gives mIoU {found:.4f}, but {self.path} says {self.metrics['mIoU']}: counts and metrics are not of the same "
                 "predictions, match and number of categories; evaluate again to make both"
@@ -98,30 +102,35 @@ def load_result(path: PathLike) -> RunResult:
     return _from_counts(os.fspath(path), counts_file, workspace)
 
 
-def class_table(path: PathLike, stored: StoredCounts, match: Mapping[int, int] | None = None) -> CountTable:
-    """Stored counts with predictions in class ids, through the match of their record; rows of one pair are not added up.
+def load_complete_counts(path: PathLike) -> StoredCounts:
+    """`load_counts`, and its record says all that is needed to score them.
 
-    Args:
-        path: stands in errors.
-        match: taken where the record holds none; None = the predictions carry class ids.
+    Raises:
+        LussError: as `load_counts`, or the record lacks something; names it.
+    """
+    stored = load_counts(path)
+    missing = [name for name in _RECORD if name not in stored.record]
+    if missing:
+        raise LussError(f"{path}: its record lacks {', '.join(missing)}; make it again with luss evaluate --save-counts")
+    return stored
+
+
+def class_table(stored: StoredCounts) -> CountTable:
+    """Counts with class ids instead of generated ids, by the match of their record; where that is open, by its scheme.
+
+    Rows of one pair are not added up; boundaries are those before renaming.
 
     Raises:
         LussError: an id without an entry in the match.
     """
     record = stored.record
-    if record.get("scheme") == "identity":
+    if record["scheme"] == "identity":
         return stored.table
-    if record.get("match") is not None:
-        match = match_from_json(record["match"], name=f"{path}: match")
-    if match is None:
-        return stored.table
-    table, rows = match_table(match), stored.table.rows.copy()
-    try:
-        require_entries(np.unique(rows[:, PRED]), table)
-    except ValueError as error:
-        raise LussError(f"{path}: {error}; is it the match of these predictions? Evaluate again") from error
-    rows[:, PRED] = table[rows[:, PRED]]
-    return CountTable(stored.table.image, rows, stored.table.images)
+    if record["match"] is None:
+        match = match_by(record["scheme"], stored.table, record["num_clusters"], record["num_classes"]).match
+    else:
+        match = match_from_json(record["match"], record["num_classes"])
+    return renamed_counts(stored, match)
 
 
 def _from_metrics(path: str, file: Path, counts: str, workspace: str) -> RunResult:
@@ -139,40 +148,36 @@ def _from_metrics(path: str, file: Path, counts: str, workspace: str) -> RunResu
     if metrics["mIoU"] is None:
         raise LussError(f"{file}: its mIoU is null; evaluate again")
     values = tuple(_number(value, file, f"IoUs[{number}]") or 0.0 for number, value in enumerate(ious))
-    images = found.get("images")
-    matching = found.get("scheme", found.get("matching"))
-    if not isinstance(matching, str):
-        matching = "image" if workspace and _stored_match(workspace) is not None else ""  # what stage predict writes
+    images, matching, notes = found.get("images"), found.get("matching"), found.get("notes")
+    scheme = matching.get("scheme") if isinstance(matching, dict) else None
     return RunResult(
         path=path,
         metrics=metrics,
         ious=values,
         images=images if type(images) is int else None,
         split=str(found.get("split", "")),
-        matching=matching,
+        matching=_scheme(scheme, workspace),
         seed=_seed(workspace),
         counts=counts,
         workspace=workspace,
+        notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
     )
 
 
 def _from_counts(path: str, file: str, workspace: str) -> RunResult:
-    stored = load_counts(file)
-    record = stored.record
-    num_classes = record.get("num_classes")
-    if type(num_classes) is not int or num_classes < 1:
-        raise LussError(f"{file}: its record holds no num_classes (found {num_classes!r}); make it again with luss evaluate --save-counts")
-    metrics = compute_metrics(class_table(file, stored, _stored_match(workspace)), num_classes)
+    stored = load_complete_counts(file)
+    result = evaluate_counts(stored)
     return RunResult(
         path=path,
-        metrics={name: metrics[name] for name in SCALARS},
-        ious=tuple(metrics["IoUs"]),
-        images=len(stored.names),
-        split=str(record.get("split", "")),
-        matching=str(record.get("scheme", "")),
+        metrics={name: result["metrics"][name] for name in SCALARS},
+        ious=tuple(result["ious"]),
+        images=result["images"],
+        split=str(stored.record.get("split", "")),
+        matching=_scheme(stored.record["scheme"], workspace),
         seed=_seed(workspace),
         counts=file,
         workspace=workspace,
+        notes=tuple(result["notes"]),
     )
 
 
@@ -184,10 +189,11 @@ def _number(value: object, file: Path, name: str) -> float | None:
     return float(value)
 
 
-def _stored_match(workspace: str) -> dict[int, int] | None:
-    """The match that stage predict stored, None where there is none."""
-    file = Path(workspace) / "7-predict" / "match.json"
-    return match_from_json(read_json(file), name=str(file)) if workspace and file.is_file() else None
+def _scheme(scheme: object, workspace: str) -> str:
+    """The matching scheme of a run; its own evaluation is given the match that stage predict made by the scheme "image"."""
+    if scheme in (None, "given") and workspace and (Path(workspace) / "7-predict" / "match.json").is_file():
+        return "image"
+    return scheme if isinstance(scheme, str) else ""
 
 
 def _seed(workspace: str) -> int | None:

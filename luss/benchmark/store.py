@@ -34,7 +34,7 @@ class StoredCounts:
         ignored_image: (m,) int64, ascending: the image of each row of `ignored`.
         ignored: (m, 2) int64, predicted id and pixels under ignored pixels (see ImageCounts).
         shapes: (n, 2) int64, height and width.
-        record: what the counts are of: "num_classes", "num_clusters", "match", "boundary", "split", and provenance; see `save_counts`.
+        record: what the counts are of: its options and provenance, see `save_counts`.
     """
 
     names: tuple[str, ...]
@@ -85,8 +85,9 @@ def save_counts(path: PathLike, names: Sequence[str], counts: Sequence[ImageCoun
 
     Args:
         names: key of each image, "<class>/<stem>.png".
-        record: anything with a JSON form. `luss evaluate` writes num_classes, num_clusters, scheme, match (published form), boundary, split,
-            class_folders, predictions, data, luss, checksums.
+        record: anything with a JSON form. `luss.benchmark.evaluate` writes "num_classes", "num_clusters", "scheme" (or "given"), "match" (as in
+            match.json; None = a scheme's, still open), "boundary", "compat", "allow_unknown_ids", "threshold", "skip_bad", "bad" ({name: what was
+            wrong with the prediction, which counts as empty}), "luss" (version), "predictions", "data", "split", "class_folders", "checksums".
 
     Raises:
         ValueError: names and counts do not fit each other, or the record has no JSON form.
@@ -147,7 +148,14 @@ def load_counts(path: PathLike) -> StoredCounts:
 
 
 def merge_counts(paths: Iterable[PathLike], out: PathLike) -> StoredCounts:
-    """Join files that hold different images of one evaluation (shards), write `out`, and return its content; images in the order of their names.
+    """`join_counts`, written to `out`; returns its content."""
+    merged = join_counts(paths)
+    save_stored(out, merged)
+    return merged
+
+
+def join_counts(paths: Iterable[PathLike]) -> StoredCounts:
+    """The counts of files that hold different images of one evaluation (shards); images in the order of their names.
 
     Raises:
         LussError: an image stands in two files, or they are of different evaluations; names both files.
@@ -159,7 +167,7 @@ def merge_counts(paths: Iterable[PathLike], out: PathLike) -> StoredCounts:
     first = parts[0]
     seen: dict[str, PathLike] = {}
     for path, part in zip(paths, parts):
-        for key in sorted(first.record.keys() | part.record.keys()):
+        for key in sorted((first.record.keys() | part.record.keys()) - {"bad"}):
             if first.record.get(key) != part.record.get(key):
                 raise LussError(
                     f"{path}: its {key} is {part.record.get(key)!r}, but that of {paths[0]} is {first.record.get(key)!r}; "
@@ -172,9 +180,9 @@ def merge_counts(paths: Iterable[PathLike], out: PathLike) -> StoredCounts:
     names = [name for part in parts for name in part.names]
     order = sorted(range(len(names)), key=lambda position: names[position].split("/"))
     counts = [one for part in parts for one in part.counts]
-    merged = pack_counts([names[position] for position in order], [counts[position] for position in order], first.record)
-    save_stored(out, merged)
-    return merged
+    bad = {name: problem for part in parts for name, problem in part.record.get("bad", {}).items()}
+    record = {**first.record, "bad": {names[position]: bad[names[position]] for position in order if names[position] in bad}}
+    return pack_counts([names[position] for position in order], [counts[position] for position in order], record)
 
 
 def _select(image: np.ndarray, positions: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from engine.runtime.errors import LussError
 from luss.benchmark.baselines import Baseline
 from luss.benchmark.bootstrap import METRICS as RESAMPLED
 from luss.benchmark.bootstrap import interval, require_same_images, resample
-from luss.benchmark.results import RunResult
+from luss.benchmark.results import AGREE, RunResult
 
 COLUMNS = ("mIoU", "mBIoU", "Acc", "FMeasure", "S", "MS", "ML", "L", "BS", "BMS", "BML", "BL")
 PROVENANCE = ("split", "images", "matching", "seeds", "source")
@@ -103,6 +103,7 @@ def check_entries(entries: Sequence[Entry]) -> list[str]:
     notes = []
     for entry in entries:
         first = entry.runs[0]
+        notes += dict.fromkeys(f"{entry.name}: {note}." for run in entry.runs for note in run.notes)
         for run in entry.runs[1:]:
             if (run.split, run.images, run.matching) != (first.split, first.images, first.matching):
                 raise LussError(
@@ -198,7 +199,7 @@ def _entry_row(entry: Entry, columns: Sequence[str], samples: dict[str, np.ndarr
         value = entry.value(metric)
         if value is not None and samples and metric in samples:
             found = interval(samples[metric])
-            if abs(found.value - value.mean) > 1e-6:  # several ids of one class: boundaries between them are in the counts, not in the metric
+            if abs(found.value - value.mean) > AGREE:  # several ids of one class: boundaries between them are in the counts, not in the metric
                 notes.append(f"{entry.name}: no interval of {metric}, its counts before matching give {found.value:.2f}.")
             else:
                 value = Value(value.mean, value.std, found.low, found.high)
@@ -216,7 +217,7 @@ def _difference_row(entry: Entry, against: Entry, columns: Sequence[str], sample
         value = Value(one.mean - other.mean)
         if entry.name in samples and against.name in samples and metric in RESAMPLED:
             found = interval(samples[entry.name][metric] - samples[against.name][metric])
-            if abs(found.value - value.mean) <= 2e-6:
+            if abs(found.value - value.mean) <= 2 * AGREE:
                 value = Value(value.mean, None, found.low, found.high)
         values.append(value)
     return Row((f"{entry.name} minus {against.name}",), tuple(values), "difference", dict.fromkeys(PROVENANCE, ""))
@@ -259,7 +260,7 @@ def _caption(entries: Sequence[Entry], rows: Sequence[Row], shown: Sequence[str]
     if resamples:
         parts.append(
             f"In brackets: 95 % percentile intervals of {resamples} paired bootstrap resamples of the images (seed {seed}); "
-            "they say nothing about the spread over seeds."
+            "the match stays as it is, and they say nothing about the spread over seeds."
         )
     return " ".join(part.strip() for part in parts if part.strip())
 
@@ -270,7 +271,7 @@ def _facts(rows: Sequence[Row], shown: Sequence[str]) -> str:
     for name, form, unknown in (
         ("split", "split {}", "split not recorded"),
         ("images", "{} images", "number of images not recorded"),
-        ("matching", "clusters matched to categories by the scheme '{}'", "matching scheme not recorded"),
+        ("matching", "matching scheme '{}'", "matching scheme not recorded"),
         ("seeds", "seeds {}", "seeds not recorded"),
     ):
         values = {row.provenance[name] for row in rows}

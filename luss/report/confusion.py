@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from luss.benchmark.counts import GT, PIXELS, PRED, CountTable
+from luss.benchmark.counts import CountTable
+from luss.benchmark.metrics import confusion
 
 from .palette import css, heat
 
@@ -20,10 +21,10 @@ _PAPER = "#fbfbf7"
 
 def confusion_counts(table: CountTable, num_classes: int) -> np.ndarray:
     """Valid pixels of class i (row, ground truth) that carry class j (column, prediction); (K + 1, K + 1) int64. Ids above K are left out."""
-    gt, pred = table.rows[:, GT], table.rows[:, PRED]
-    keep = (gt <= num_classes) & (pred <= num_classes)
+    true, predicted, pixels = confusion(table, num_classes).T
     counts = np.zeros((num_classes + 1, num_classes + 1), np.int64)
-    np.add.at(counts, (gt[keep], pred[keep]), table.rows[keep, PIXELS])
+    inside = predicted <= num_classes
+    counts[true[inside], predicted[inside]] = pixels[inside]
     return counts
 
 

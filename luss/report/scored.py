@@ -11,10 +11,9 @@ import numpy as np
 from engine.data.folder import mask_path
 from engine.runtime.errors import LussError
 from luss.benchmark.counts import GT, PRED, CountTable, count_image, stack_counts
-from luss.benchmark.folders import read_pair
+from luss.benchmark.label_map import read_label_map
 from luss.benchmark.matching import apply_match, match_table
-from luss.benchmark.results import class_table
-from luss.benchmark.store import load_counts
+from luss.benchmark.results import class_table, load_complete_counts
 
 from .gallery import choose
 from .sources import Absent, Run
@@ -45,15 +44,12 @@ def scored_images(run: Run) -> Scored:
 
 def _stored(run: Run, path: Path) -> Scored:
     try:
-        stored = load_counts(path)
-        table = class_table(path, stored, run.match)
+        stored = load_complete_counts(path)
+        table = class_table(stored)
     except LussError as error:
         raise Absent(str(error)) from error
-    num_classes = stored.record.get("num_classes")
-    if type(num_classes) is not int:
-        num_classes = _largest(run, table)
     note = f"From the counts of all {len(stored.names)} images of {stored.record.get('split', run.split)}."
-    return Scored(tuple(os.path.splitext(name)[0] for name in stored.names), table, num_classes, note)
+    return Scored(tuple(os.path.splitext(name)[0] for name in stored.names), table, stored.record["num_classes"], note)
 
 
 def _counted_again(run: Run) -> Scored:
@@ -68,8 +64,8 @@ def _counted_again(run: Run) -> Scored:
         stem = os.path.splitext(item.key)[0]
         prediction = run.root / "7-predict" / run.split / (stem + ".png")
         try:
-            pred, gt = read_pair(os.fspath(prediction), mask_path(run.data_root, run.split, item.key))
-            counts.append(count_image(apply_match(pred, match), gt))
+            gt = read_label_map(mask_path(run.data_root, run.split, item.key))
+            counts.append(count_image(apply_match(read_label_map(prediction), match), gt))
             stems.append(stem)
         except (LussError, ValueError) as error:
             reasons.append(f"{item.key}: {error}")

@@ -16,6 +16,12 @@ K = 3
 MATCH = {"1": 2, "2": 3, "3": 1, "0": 0}
 
 
+def record(**changes) -> dict:
+    """What an evaluation notes beside its counts."""
+    said = {"num_classes": K, "num_clusters": K, "scheme": "given", "match": MATCH, "boundary": "after", "compat": None, "split": "validation"}
+    return {**said, "allow_unknown_ids": False, "bad": {}, **changes}
+
+
 def truths(number: int = 8) -> list[np.ndarray]:
     rng = np.random.default_rng(7)
     return [np.kron(rng.choice([0, 1, 2, 3, 1000], (4, 4)), np.ones((5, 5), int)) for _ in range(number)]
@@ -37,9 +43,8 @@ def evaluated_run(root: Path, wrong: float, *, seed: int = 1, images: int = 8, c
     (root / "7-predict" / "match.json").write_text(json.dumps(MATCH))
     (root / "settings.json").write_text(json.dumps({"run": {"seed": seed}}))
     names = [f"n{number % K + 1:02}/{number}.png" for number in range(images)]
-    record = {"num_classes": K, "num_clusters": K, "scheme": "image", "match": MATCH, "boundary": "after", "split": "validation"}
     if counts:
-        save_counts(folder / "counts.npz", names, counted, record)
+        save_counts(folder / "counts.npz", names, counted, record())
     if metrics:
         found = compute_metrics(stack_counts(rename_predictions(one, table) for one in counted), K)
         (folder / "metrics.json").write_text(json.dumps({**found, "images": images, "split": "validation"}))

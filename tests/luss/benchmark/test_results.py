@@ -11,7 +11,7 @@ from luss.benchmark.counts import count_image
 from luss.benchmark.metrics import SCALARS
 from luss.benchmark.results import load_result
 from luss.benchmark.store import save_counts
-from tests.luss.benchmark.result_files import MATCH, K, edit_json, evaluated_run
+from tests.luss.benchmark.result_files import MATCH, K, edit_json, evaluated_run, record
 
 
 def test_every_form_of_a_run_gives_the_same(tmp_path):
@@ -41,19 +41,30 @@ def test_the_sums_are_of_matched_predictions(tmp_path):
         assert found[0] == pytest.approx(run.metrics[name])
 
 
-@pytest.mark.parametrize("record_match", [True, False])
-def test_the_match_comes_from_the_record_else_from_the_workspace(tmp_path, record_match):
-    root = evaluated_run(tmp_path / "a", 0.2)
-    pred = np.array([[1, 1, 2, 0]])  # 1 is class 2, 2 is class 3
-    record = {"num_classes": K, "split": "test", **({"match": MATCH} if record_match else {})}
-    save_counts(root / "8-evaluate" / "counts.npz", ["a"], [count_image(pred, np.array([[2, 2, 3, 0]]))], record)
-    (root / "8-evaluate" / "metrics.json").unlink()
-    found = load_result(root)
-    assert found.metrics["mIoU"] == pytest.approx(75) and found.split == "test"
-    save_counts(tmp_path / "b.npz", ["a"], [count_image(pred, pred)], {"num_classes": K})  # class ids
-    assert load_result(tmp_path / "b.npz").metrics["mIoU"] == pytest.approx(75)
-    save_counts(tmp_path / "c.npz", ["a"], [count_image(pred, pred)], {"num_classes": K, "scheme": "identity", "match": MATCH})
-    assert load_result(tmp_path / "c.npz").metrics["mIoU"] == pytest.approx(75)
+@pytest.mark.parametrize(
+    ("changes", "matching"),
+    [
+        ({}, "given"),
+        ({"scheme": "pixel"}, "pixel"),
+        ({"scheme": "image", "match": None}, "image"),  # joined shards: the match is open
+        ({"scheme": "identity", "match": None}, "identity"),
+    ],
+)
+def test_the_match_is_that_of_the_record(tmp_path, changes, matching):
+    gt = np.array([[2, 2, 3, 0]])
+    pred = gt if matching == "identity" else np.array([[1, 1, 2, 0]])  # 1 is class 2, 2 is class 3
+    save_counts(tmp_path / "b.npz", ["a"], [count_image(pred, gt)], record(**changes))
+    found = load_result(tmp_path / "b.npz")
+    assert found.metrics["mIoU"] == pytest.approx(75) and found.matching == matching
+    assert resample([found.sums()], 1)[0]["FMeasure"][0] == pytest.approx(100)
+
+
+def test_notes_of_the_evaluation_are_kept(tmp_path):
+    save_counts(tmp_path / "b.npz", ["a"], [count_image(np.array([[1, 2]]), np.array([[3, 3]]))], record(scheme="majority", match=None))
+    assert "upper bound" in load_result(tmp_path / "b.npz").notes[0]
+    root = evaluated_run(tmp_path / "a", 0.4)
+    edit_json(root / "8-evaluate" / "metrics.json", notes=["one", "two"], matching={"scheme": "iou"})
+    assert load_result(root).notes == ("one", "two") and load_result(root).matching == "iou"
 
 
 def test_counts_of_something_else_than_the_metrics(tmp_path):
@@ -91,8 +102,8 @@ def test_what_is_no_run(tmp_path):
     (tmp_path / "list.json").write_text("[]")
     (tmp_path / "a.txt").write_text("")
     (tmp_path / "a.npz").write_bytes(b"PK")
-    save_counts(tmp_path / "b.npz", ["a"], [count_image(np.array([[1]]), np.array([[1]]))], {})
-    save_counts(tmp_path / "c.npz", ["a"], [count_image(np.array([[7]]), np.array([[1]]))], {"num_classes": 3, "match": {"1": 1, "0": 0}})
+    save_counts(tmp_path / "b.npz", ["a"], [count_image(np.array([[1]]), np.array([[1]]))], {"num_classes": 3})
+    save_counts(tmp_path / "c.npz", ["a"], [count_image(np.array([[7]]), np.array([[1]]))], record())
     (tmp_path / "empty").mkdir()
     for name, complaint in (
         ("nothing", "no such file or folder; expected the folder of a run"),
@@ -100,8 +111,8 @@ def test_what_is_no_run(tmp_path):
         ("list.json", "found a list"),
         ("a.txt", "neither .json nor .npz"),
         ("a.npz", "a.npz"),
-        ("b.npz", "record holds no num_classes"),
-        ("c.npz", "c.npz: match: no entry for id 7"),
+        ("b.npz", "its record lacks num_clusters, scheme, match, boundary, allow_unknown_ids, bad"),
+        ("c.npz", "a: match: no entry for id 7"),
     ):
         with pytest.raises(LussError, match=complaint):
             load_result(tmp_path / name)

@@ -10,7 +10,7 @@ from engine.storage.arrays import save_arrays
 from luss.benchmark.counts import count_image, stack_counts
 from luss.benchmark.store import load_counts, merge_counts, pack_counts, save_counts
 
-RECORD = {"num_classes": 4, "num_clusters": 6, "match": {"1": 2, "0": 0}, "boundary": "after", "split": "validation"}
+RECORD = {"num_classes": 4, "num_clusters": 6, "match": {"1": 2, "0": 0}, "boundary": "after", "split": "validation", "bad": {}}
 
 
 def _counts(count=9, seed=0):

@@ -50,7 +50,7 @@ def test_the_caption_says_split_images_matching_seeds_and_background():
         "background (class 0) counts as one of the 51 classes",
         "Split validation",
         "752 images",
-        "scheme 'image'",
+        "matching scheme 'image'",
         "seeds 1",
     ):
         assert part in caption
@@ -86,6 +86,11 @@ def test_runs_that_do_not_go_together():
         comparison_table([entry("a", result()), entry("a", result(1))])
     with pytest.raises(LussError, match="nothing to compare it with"):
         comparison_table([], against=entry("a", result()))
+
+
+def test_what_the_evaluation_noted_stands_below():
+    table = comparison_table([entry("g", result(notes=("an upper bound",)), result(11, seed=2, notes=("an upper bound",)))])
+    assert table.notes == ("g: an upper bound.",)
 
 
 def test_equal_seeds_are_no_spread():

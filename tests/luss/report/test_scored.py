@@ -18,6 +18,7 @@ from luss.benchmark.store import save_counts
 from luss.report import scored
 from luss.report.scored import scored_images
 from luss.report.sources import Absent, Run
+from tests.luss.benchmark.result_files import record
 from tests.luss.report.samples import finished_run
 
 
@@ -27,7 +28,7 @@ def store_counts(root: Path, **changes) -> None:
     keys = list_masks(str(data), "validation")
     counts = [count_image(read_label_map(run / "7-predict/validation" / key), read_label_map(data / "validation-segmentation" / key)) for key in keys]
     match = json.loads((run / "7-predict" / "match.json").read_text())
-    save_counts(run / "8-evaluate" / "counts.npz", keys, counts, {"num_classes": 3, "match": match, "split": "validation", **changes})
+    save_counts(run / "8-evaluate" / "counts.npz", keys, counts, record(**{"match": match, **changes}))
 
 
 def test_stored_and_counted_again_are_the_same(tmp_path):
@@ -47,12 +48,6 @@ def test_stored_counts_need_no_label_maps(tmp_path):
     shutil.rmtree(root / "7-predict" / "validation")
     shutil.rmtree(tmp_path / "data")
     assert len(scored_images(Run(root)).stems) == 15
-
-
-def test_a_record_without_the_number_of_categories(tmp_path):
-    root = finished_run(tmp_path)
-    store_counts(tmp_path, num_classes=None)
-    assert scored_images(Run(root)).num_classes == 3
 
 
 def test_damaged_counts_are_named(tmp_path):
