@@ -105,7 +105,7 @@ def check_entries(entries: Sequence[Entry]) -> list[str]:
         first = entry.runs[0]
         notes += dict.fromkeys(f"{entry.name}: {note}." for run in entry.runs for note in run.notes)
         for run in entry.runs[1:]:
-            if (run.split, run.images, run.matching) != (first.split, first.images, first.matching):
+            if _disagree(first, run) or first.matching != run.matching:
                 raise LussError(
                     f"group {entry.name}: {run.path} was scored on {_on(run)}, but {first.path} on {_on(first)}; expected seeds of one run: "
                     "evaluate them alike"
@@ -113,7 +113,7 @@ def check_entries(entries: Sequence[Entry]) -> list[str]:
         seeds = [run.seed for run in entry.runs if run.seed is not None]
         if len(set(seeds)) < len(seeds):
             notes.append(f"{entry.name}: some of its runs have the same seed ({', '.join(map(str, seeds))}): its spread is not one over seeds.")
-    if len({(run.split, run.images) for run in runs}) > 1:
+    if any(_disagree(run, other) for run in runs for other in runs):
         notes.append("The rows are of different images: they cannot be compared with each other.")
     return notes
 
@@ -286,6 +286,12 @@ def _facts(rows: Sequence[Row], shown: Sequence[str]) -> str:
 def _spread(entries: Sequence[Entry]) -> str:
     groups = [f"{entry.name}: {len(entry.runs)}" for entry in entries if len(entry.runs) > 1]
     return f"Mean \N{PLUS-MINUS SIGN} sample standard deviation over the runs of a group ({', '.join(groups)})." if groups else ""
+
+
+def _disagree(first: RunResult, second: RunResult) -> bool:
+    """Whether two runs are of different images, as far as it is known."""
+    splits, images = {first.split, second.split} - {""}, {first.images, second.images} - {None}
+    return len(splits) > 1 or len(images) > 1
 
 
 def _on(run: RunResult) -> str:

@@ -65,6 +65,11 @@ def test_what_differs_becomes_a_column_and_leaves_the_caption():
     assert "The rows are of different images: they cannot be compared with each other." in table.notes
 
 
+def test_what_is_not_recorded_is_no_difference():
+    assert comparison_table([entry("a", result()), entry("b", result(11, split="", images=None))]).notes == ()
+    assert comparison_table([entry("g", result(), result(11, split="", seed=2))]).notes == ()
+
+
 def test_published_figures():
     table = comparison_table([entry("a", result())], published=baselines(50, "validation"))
     published = [row for row in table.rows if row.kind == "published"]
