@@ -33,11 +33,13 @@ class Value:
 
 @dataclass(frozen=True)
 class Row:
-    """Attributes:
-    labels: one for each of the table's `head`.
-    values: one for each of its `columns`, None = no value.
-    kind: "run", "group", "difference", "published" or "class".
-    provenance: names of PROVENANCE -> text or number, "" = unknown.
+    """One line of a table.
+
+    Attributes:
+        labels: one for each of the table's `head`.
+        values: one for each of its `columns`, None = no value.
+        kind: "run", "group", "difference", "published" or "class".
+        provenance: names of PROVENANCE -> text or number, "" = unknown.
     """
 
     labels: tuple[str, ...]

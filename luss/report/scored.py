@@ -23,11 +23,13 @@ AGAIN = 1000  # images counted again at most: some seconds at 500 x 375 pixels
 
 @dataclass(frozen=True)
 class Scored:
-    """Attributes:
-    stems: "<class>/<stem>" of each image of the table.
-    table: counts with predictions in category ids.
-    num_classes: K.
-    note: which images these are, a sentence.
+    """Scored images of a run.
+
+    Attributes:
+        stems: "<class>/<stem>" of each image of the table.
+        table: counts with predictions in category ids.
+        num_classes: K.
+        note: which images these are, a sentence.
     """
 
     stems: tuple[str, ...]
