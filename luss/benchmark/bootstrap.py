@@ -100,7 +100,7 @@ def resample(runs: Sequence[ImageSums], resamples: int = 1000, seed: int = 0) ->
 def interval(values: np.ndarray, level: float = LEVEL) -> Interval:
     """Percentile interval of what `resample` returned for one metric, or of the difference of two such arrays.
 
-    A mean over classes of a dozen images each comes out lower in resamples than in the set itself, since an IoU is no sum over images: such an interval
+    A mean over classes of a dozen images each comes out lower in resamples than in the set itself, since an IoU is no sum over images: an interval
     may lie askew about its figure. In differences this cancels for the most part.
     """
     low, high = np.percentile(values[1:], [50 * (1 - level), 50 * (1 + level)])
