@@ -14,6 +14,7 @@ import functools
 import io
 import os
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from engine.runtime.errors import LussError
 from luss.benchmark.label_map import MAX_ID, decode_ids
 
 MAX_BYTES = 1 << 30  # of one file in a zip when unpacked; a 16k x 16k label map has less
-_ZIP_ERRORS = (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError, KeyError)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError, EOFError, KeyError)
 
 
 @dataclass(frozen=True)

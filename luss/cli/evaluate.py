@@ -10,7 +10,7 @@ import sys
 from engine.runtime.errors import LussError
 from engine.runtime.processes import barrier, rank, world_size
 
-_NEEDS_IMAGES = ("data", "split", "classes", "clusters", "threshold", "curve", "skip_bad", "shard", "workers", "predictions")
+_NEEDS_IMAGES = ("predictions", "data", "split", "classes", "clusters", "threshold", "curve", "skip_bad", "shard", "workers")
 ALONE = ("split", "classes", "match", "clusters", "compat", "threshold", "curve", "skip_bad", "save_counts", "counts", "subset", "shard")
 
 
