@@ -13,6 +13,7 @@ import numpy as np
 
 from luss.benchmark.boundary import boundary_mask
 from luss.benchmark.label_map import IGNORE, MAX_ID
+from luss.benchmark.runs import compact, joint_runs, sparse_bincount
 
 PRED, GT, PIXELS, PRED_BOUNDARY, GT_BOUNDARY, BOTH_BOUNDARY = range(6)  # columns of ImageCounts.rows
 
@@ -70,18 +71,25 @@ def count_image(pred: np.ndarray, gt: np.ndarray) -> ImageCounts:
     pred, gt = checked_ids(pred, "pred"), checked_ids(gt, "gt")
     if pred.shape != gt.shape:
         raise ValueError(f"pred, gt: expected equal shapes, found {pred.shape} and {gt.shape}")
-    # Label maps are made of long runs: find where anything changes along the flattened frame and count runs, not pixels.
-    flags = boundary_mask(pred).view(np.uint8).ravel() | boundary_mask(gt).view(np.uint8).ravel() << 1
-    p, g = pred.ravel(), gt.ravel()
-    changes = p[1:] != p[:-1]
-    changes |= g[1:] != g[:-1]
-    changes |= flags[1:] != flags[:-1]
-    starts = np.concatenate(([0], np.flatnonzero(changes) + 1))
-    lengths = np.diff(starts, append=p.size)
-    pairs, row = np.unique(p[starts].astype(np.int64) << 16 | g[starts], return_inverse=True)
-    cells = np.bincount(row * 4 + flags[starts], weights=lengths, minlength=4 * len(pairs)).astype(np.int64)  # float64 is exact to 2^53
-    neither, only_pred, only_gt, both = cells.reshape(-1, 4).T
-    rows = np.stack([pairs >> 16, pairs & 0xFFFF, neither + only_pred + only_gt + both, only_pred + both, only_gt + both, both], axis=1)
+    flags = boundary_mask(gt).view(np.uint8)
+    flags <<= 1
+    flags |= boundary_mask(pred).view(np.uint8)
+    starts, lengths = joint_runs(pred, gt, flags)
+    pred_ids, row = compact(pred.ravel()[starts])
+    gt_ids, column = compact(gt.ravel()[starts])
+    row *= len(gt_ids)
+    row += column
+    row *= 4
+    row += flags.ravel()[starts]
+    cells, pixels = sparse_bincount(row, 4 * len(pred_ids) * len(gt_ids), lengths)
+    pairs, flag = cells >> 2, cells & 3
+    new = np.concatenate(([True], pairs[1:] != pairs[:-1]))
+    place, pairs = np.cumsum(new) - 1, pairs[new]
+    by_flag = np.zeros((len(pairs), 4), np.int64)
+    by_flag[place, flag] = pixels
+    neither, only_pred, only_gt, both = by_flag.T
+    areas = [neither + only_pred + only_gt + both, only_pred + both, only_gt + both, both]
+    rows = np.stack([pred_ids[pairs // len(gt_ids)], gt_ids[pairs % len(gt_ids)], *areas], axis=1)
     ignore = rows[:, GT] == IGNORE
     return ImageCounts(rows[~ignore], rows[ignore][:, [PRED, PIXELS]], (int(gt.shape[0]), int(gt.shape[1])))
 

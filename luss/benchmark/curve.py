@@ -6,6 +6,7 @@ upper bins then give areas, overlaps and presence for every threshold at once.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from luss.benchmark.folders import check_ids, check_shapes
 from luss.benchmark.label_map import IGNORE
 from luss.benchmark.matching import assign, objective
 from luss.benchmark.metrics import iou
+from luss.benchmark.runs import compact, joint_runs, sparse_bincount
 
 DEFAULT_THRESHOLDS = tuple(k / 100 for k in range(81))
 _IDS = 1 << 16
@@ -52,6 +54,38 @@ def threshold_edges(thresholds: Sequence[float]) -> np.ndarray:
     return edges.astype(np.float32)
 
 
+def threshold_bins(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """How many thresholds each value reaches: values >= edge, both float32; (n,) float32 -> (n,) uint16.
+
+    Float32 values of one sign are ordered like their bits, so the upper 16 bits name a narrow interval of numbers (1/256 of the value); where
+    no interval holds two edges, one table look-up and one comparison tell the bin.
+    """
+    table = _bin_table(edges.tobytes())
+    if table is None or len(values) == 0 or not values.min() >= 0:  # not: NaN too
+        return np.searchsorted(edges, values, side="right").astype(np.uint16)
+    below, next_edge = table
+    interval = (values.view(np.uint32) >> 16).astype(np.intp)
+    bins = below.take(interval, mode="wrap")  # nothing wraps; the default mode copies once more
+    bins += values >= next_edge.take(interval, mode="wrap")
+    return bins
+
+
+@functools.lru_cache(maxsize=8)
+def _bin_table(edges: bytes) -> tuple[np.ndarray, np.ndarray] | None:
+    """For each upper half of the bits of a float32 >= 0: edges below all its numbers, and the next edge; None where one interval holds two edges."""
+    values = np.frombuffer(edges, np.float32)
+    starts = (np.arange(0x7F81, dtype=np.uint32) << 16).view(np.float32)  # up to infinity
+    below = np.searchsorted(values, starts, side="right")
+    if (np.diff(below) > 1).any():
+        return None
+    table = np.zeros(0x8001, np.uint16)  # one more entry than a number can ask for: -0.0
+    table[: len(below)] = below
+    following = np.full(len(table), np.nan, np.float32)  # no number reaches it, infinity neither
+    following[: len(below)] = np.append(values, np.float32(np.nan))[below]
+    table[0x8000], following[0x8000] = table[0], following[0]
+    return table, following
+
+
 def count_attention(labels: np.ndarray, attention: np.ndarray, gt: np.ndarray, edges: np.ndarray) -> CurveCounts:
     """Joint histogram of label, true id and threshold bin of one image.
 
@@ -63,28 +97,32 @@ def count_attention(labels: np.ndarray, attention: np.ndarray, gt: np.ndarray, e
     """
     labels, gt = checked_ids(labels, "labels"), checked_ids(gt, "gt")
     bins = len(edges) + 1
-    area = np.bincount(gt.ravel())
-    area[IGNORE : IGNORE + 1] = 0
-    true_ids = np.flatnonzero(area)
-    active = (labels > 0) & (gt != IGNORE) & (attention >= edges[0])
-    label, label_index = _compact(labels[active])
-    true, true_index = _compact(gt[active])
-    bin_ = np.searchsorted(edges, attention[active], side="right")
-    cell = (label_index * len(true) + true_index) * bins + bin_
-    cells = len(label) * len(true) * bins
-    if cells <= 4 * gt.size + 65536:
-        dense = np.bincount(cell, minlength=cells)
-        found = np.flatnonzero(dense)
-        pixels = dense[found]
-    else:  # a noisy map: more possible cells than pixels
-        found, pixels = np.unique(cell, return_counts=True)
+    starts, lengths = joint_runs(labels, gt)
+    true_ids, true_index = compact(gt.ravel()[starts])
+    area = np.bincount(true_index, weights=lengths).astype(np.int64)
+    label, label_index = compact(labels.ravel()[starts])
+    pair = label_index * len(true_ids) + true_index
+    active = (label[label_index] > 0) & (true_ids[true_index] != IGNORE)
+    bin_ = threshold_bins(np.asarray(attention, np.float32).reshape(-1), edges)
+    if not active.all():  # leave out whole runs before the passes over pixels
+        bin_ = bin_[np.repeat(active, lengths)]
+        pair, lengths = pair[active], lengths[active]
+    cell = np.repeat(pair * bins, lengths)
+    cell += bin_
+    found, pixels = sparse_bincount(cell, len(label) * len(true_ids) * bins)
+    reached = found % bins > 0
+    found, pixels = found[reached], pixels[reached]
     pair, bin_ = found // bins, found % bins
-    label_index, true_index = pair // max(1, len(true)), pair % max(1, len(true))
+    label_index, true_index = pair // len(true_ids), pair % len(true_ids)
+    label, true = label.astype(np.int64), true_ids.astype(np.int64)
+    valid = true_ids != IGNORE
+    true_ids, area = true_ids[valid], area[valid]
     highest = np.zeros(len(label), np.int64)
     np.maximum.at(highest, label_index, bin_)
     classes = true_ids[true_ids > 0]
-    present = (label[:, None] * _IDS + classes[None, :]) * bins + highest[:, None]
-    return CurveCounts((label[label_index] * _IDS + true[true_index]) * bins + bin_, pixels, present.ravel(), true_ids, area[true_ids])
+    seen = highest > 0
+    present = (label[seen, None] * _IDS + classes[None, :]) * bins + highest[seen, None]
+    return CurveCounts((label[label_index] * _IDS + true[true_index]) * bins + bin_, pixels, present.ravel(), true_ids, area)
 
 
 class CurveSums:
@@ -225,11 +263,3 @@ def _by_bin(sums: _SparseSum, top: int) -> list[tuple[np.ndarray, np.ndarray, np
     bounds = np.searchsorted(bin_[order], np.arange(top + 2))
     pieces = [order[start:stop] for start, stop in zip(bounds[:-1], bounds[1:])]
     return [(pair[piece] // _IDS, pair[piece] % _IDS, counts[piece]) for piece in pieces]
-
-
-def _compact(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct ids in order, and for each element the position of its id; both int64."""
-    distinct = np.flatnonzero(np.bincount(ids))
-    position = np.zeros(_IDS, np.int64)
-    position[distinct] = np.arange(len(distinct))
-    return distinct, position[ids]

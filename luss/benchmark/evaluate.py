@@ -1,4 +1,4 @@
-"""Score predictions against ground truth: folders of label maps, or pairs of arrays.
+"""Score predictions against ground truth: folders or zips of label maps, pairs of arrays, or stored counts.
 
 Order of operations as in the PASS evaluator: decode, rename generated ids to classes, take boundaries on the full frame, drop ignored pixels, count.
 The images are read once; only generated ids that share a class cost some images a second reading, because boundaries between them vanish.
@@ -6,22 +6,16 @@ The images are read once; only generated ids that share a class cost some images
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Callable, Union
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from engine.runtime.errors import LussError
-from luss.benchmark.counts import ImageCounts, count_image, counts_follow, rename_predictions, stack_counts
-from luss.benchmark.curve import DEFAULT_THRESHOLDS, CurveCounts, CurveSums, count_checked, threshold_edges
-from luss.benchmark.folders import check_ids, check_shapes, list_masks, map_in_order, mask_folder, read_pair, require_files
-from luss.benchmark.matching import apply_match, identity_match, match_images, match_table
-from luss.benchmark.metrics import compute_metrics
-
-Match = Union[str, Mapping[int, int]]
-Progress = Callable[[int, int], object]
-Counting = Callable[[Union[Sequence[int], None], Union[np.ndarray, None]], Iterator[ImageCounts]]  # (positions or all, table or none)
+from luss.benchmark.counting import Counted, Progress, Rules, count_arrays, count_attention_files, count_files, find_files
+from luss.benchmark.counts import ImageCounts
+from luss.benchmark.curve import DEFAULT_THRESHOLDS, CurveSums
+from luss.benchmark.matching import match_table, match_to_json
+from luss.benchmark.scoring import Match, boundary_order, check_options, score
+from luss.benchmark.store import StoredCounts, pack_counts, save_stored
 
 
 def evaluate_folder(
@@ -33,43 +27,57 @@ def evaluate_folder(
     match: Match = "image",
     num_clusters: int | None = None,
     boundary: str = "after",
+    compat: str | None = None,
     allow_unknown_ids: bool = False,
-    workers: int = 0,
+    threshold: float | None = None,
+    skip_bad: bool = False,
+    save: str | None = None,
+    workers: int | None = 0,
     progress: Progress | None = None,
 ) -> dict:
     """Metrics of the label maps <pred_root>/<class>/<stem>.png for all masks <data_root>/<split>-segmentation/<class>/<stem>.png.
 
-    Other files below `pred_root` are passed over.
+    `pred_root` may be a zip, or hold <split>/<class>/<stem>.png; see `luss.benchmark.sources` for the kinds of files. PNG files without a mask are
+    not scored, but counted in the notes.
 
     Args:
         num_classes: K.
-        match: "image" = best assignment of generated ids to classes on these images; "identity" = the predictions carry class ids; or a dict
+        match: "image" = best assignment of generated ids to classes on these images; another of `luss.benchmark.schemes.SCHEMES`; or a dict
             {generated id: class id}, as `match_from_json` gives it.
-        num_clusters: with "image", the largest generated id; None = K. With a dict the ids are those that have an entry.
-        boundary: take the prediction's boundaries "after" renaming (PASS) or "before" (dataset toolbox). They differ only where several generated ids
-            get one class.
+        num_clusters: the largest generated id; None = K. With a dict the ids are those that have an entry.
+        boundary, compat: see `luss.benchmark.scoring.score`.
         allow_unknown_ids: with "identity", count ids above K as the published evaluators do (missing from every predicted area) and do not refuse.
-        workers: processes; 0 = this one. Spawned: a script that calls this needs the usual `if __name__ == "__main__"`.
+        threshold: predictions become 0 where <stem>.npy beside them, float32 attention, is below; None = as they are.
+        skip_bad: a prediction that is missing, unreadable, of another size, or holds an unexpected id counts as empty and is reported under "bad".
+        save: file to write the counts to, see `luss.benchmark.store`.
+        workers: processes; 0 = this one, None = all cores. Spawned: a script that calls this needs the usual `if __name__ == "__main__"`.
         progress: called with (done, total) for each image.
 
     Returns:
-        {"metrics": percentages by name (see `compute_metrics`), "match": {generated id: class id}, "images": number, "ious": K + 1 percentages}.
+        See `luss.benchmark.scoring.score`; and "bad": one message for each prediction that was skipped.
 
     Raises:
         LussError: missing, damaged, wrongly sized files, or unexpected ids; the message names the file.
     """
-    limit = _id_limit(match, num_clusters, num_classes, boundary, allow_unknown_ids)
-    keys = list_masks(data_root, split)
-    gt_paths = require_files(mask_folder(data_root, split), keys, "mask")
-    jobs = list(zip(require_files(pred_root, keys, "prediction"), gt_paths))
+    options = _options(match, num_classes, num_clusters, boundary, compat, allow_unknown_ids)
+    rules = _rules(match, num_classes, options, threshold, skip_bad)
+    files = find_files(pred_root, data_root, split, attention=threshold is not None, skip_bad=skip_bad)
+    counted = count_files(files, rules, workers=workers, progress=progress)
+    stored = _packed(files.keys, counted, files.record, rules, match, options)
 
-    def count(positions: Sequence[int] | None, table: np.ndarray | None) -> Iterator[ImageCounts]:
-        function = functools.partial(_count_files, limit=limit, num_classes=num_classes, table=table)
-        if positions is None:
-            return map_in_order(function, jobs, workers, progress)
-        return map_in_order(function, [jobs[position] for position in positions], workers)
+    def read_again(positions: Sequence[int], again: Rules) -> list[Counted]:
+        return count_files(files, again, positions, workers=workers)
 
-    return _score(count, num_classes, num_clusters, match, boundary, lambda number: jobs[number][0])
+    result = _score(stored, counted, rules, match, options, read_again)
+    if save is not None:
+        stored.record["match"] = match_to_json(result["match"])
+        save_stored(save, stored)
+    if files.extra:
+        result["notes"].append(f"{len(files.extra)} PNG files in {pred_root} belong to no mask and were passed over, e.g. {files.extra[0]}")
+    folders = [name for name in files.record["class_folders"] if name]
+    if folders and len(folders) != num_classes:
+        result["notes"].append(f"{len(folders)} class folders of masks, but {num_classes} classes: those that never occur count 0 in the means")
+    return result
 
 
 def evaluate_pairs(
@@ -79,25 +87,93 @@ def evaluate_pairs(
     *,
     num_clusters: int | None = None,
     boundary: str = "after",
+    compat: str | None = None,
     allow_unknown_ids: bool = False,
 ) -> dict:
     """Like `evaluate_folder` for (prediction, ground truth) arrays, (H, W) integers each, taken one by one.
 
-    Only "image" with more generated ids than classes may need `pairs` twice: then it must not be an iterator, but e.g. a list.
+    Only a match that is found here and gives several generated ids one class may need `pairs` twice: then it must not be an iterator, but a list.
     """
-    limit = _id_limit(match, num_clusters, num_classes, boundary, allow_unknown_ids)
+    options = _options(match, num_classes, num_clusters, boundary, compat, allow_unknown_ids)
+    rules = _rules(match, num_classes, options, None, False)
     first = iter(pairs)
     once = first is pairs
 
-    def count(positions: Sequence[int] | None, table: np.ndarray | None) -> Iterator[ImageCounts]:
-        if positions is not None and once:
-            raise ValueError("pairs: with more generated ids than classes the images are needed twice; give a list, not an iterator")
-        wanted = None if positions is None else set(positions)
-        for number, (pred, gt) in enumerate(first if positions is None else pairs):
-            if wanted is None or number in wanted:
-                yield _count_arrays(np.asarray(pred), np.asarray(gt), limit, num_classes, table, f"pairs[{number}][0]", f"pairs[{number}][1]")
+    def count(number: int, pair: tuple[np.ndarray, np.ndarray], under: Rules) -> Counted:
+        pred, gt = (np.asarray(one) for one in pair)
+        return count_arrays(pred, gt, under, f"pairs[{number}][0]", f"pairs[{number}][1]")
 
-    return _score(count, num_classes, num_clusters, match, boundary, lambda number: f"pairs[{number}][0]")
+    def read_again(positions: Sequence[int], again: Rules) -> list[Counted]:
+        if once:
+            raise ValueError("pairs: where generated ids share a class the images are needed twice; give a list, not an iterator")
+        wanted = set(positions)
+        return [count(number, pair, again) for number, pair in enumerate(pairs) if number in wanted]
+
+    counted = [count(number, pair, rules) for number, pair in enumerate(first)]
+    if not counted:
+        raise ValueError("pairs: expected at least one image")
+    names = [f"pairs[{number}][0]" for number in range(len(counted))]
+    return _score(_packed(names, counted, {}, rules, match, options), counted, rules, match, options, read_again)
+
+
+def count_folder(
+    pred_root: str,
+    data_root: str,
+    split: str,
+    num_classes: int,
+    save: str,
+    *,
+    match: Match = "image",
+    num_clusters: int | None = None,
+    boundary: str = "after",
+    compat: str | None = None,
+    threshold: float | None = None,
+    skip_bad: bool = False,
+    shard: tuple[int, int] = (0, 1),
+    workers: int | None = 0,
+    progress: Progress | None = None,
+) -> StoredCounts:
+    """The counting half of `evaluate_folder`: write the counts of one share of the images to `save`, to be joined by `merge_counts` and then scored.
+
+    Args:
+        shard: (index, number): every number-th image from index on. A scheme's match is left open until the shares are together.
+    """
+    options = _options(match, num_classes, num_clusters, boundary, compat, False)
+    rules = _rules(match, num_classes, options, threshold, skip_bad)
+    files = find_files(pred_root, data_root, split, attention=threshold is not None, skip_bad=skip_bad, shard=shard)
+    stored = _packed(files.keys, count_files(files, rules, workers=workers, progress=progress), files.record, rules, match, options)
+    save_stored(save, stored)
+    return stored
+
+
+def evaluate_counts(stored: StoredCounts, match: Match | None = None, *, boundary: str | None = None, compat: str | None = None) -> dict:
+    """Score stored counts again, without the images.
+
+    Args:
+        stored: of `luss.benchmark.store.load_counts`, or a part of it (`select`).
+        match: another scheme, or {generated id: class id}; None = the very match that was used when the counts were stored, also for a part of them
+            (or, for the joined counts of shares, the scheme that was asked for).
+        boundary, compat: as in `evaluate_folder`; None = as stored, and exact.
+
+    Returns:
+        As `evaluate_folder`. Where several generated ids of an image get one class the boundary metrics are those of boundaries before renaming; the
+        notes say so.
+    """
+    record = stored.record
+    if match is None and (record["match"] is None or record["scheme"] == "identity"):
+        match = record["scheme"]
+    elif match is None:
+        match = {int(key): label for key, label in record["match"].items() if key != "0"}
+    result = score(
+        stored,
+        record["num_classes"],
+        match,
+        num_clusters=record["num_clusters"],
+        boundary=boundary or record["boundary"],
+        compat=compat,
+        allow_unknown_ids=record["allow_unknown_ids"],
+    )
+    return _with_bad(result, stored)
 
 
 def curve_folder(
@@ -106,7 +182,7 @@ def curve_folder(
     split: str,
     num_classes: int,
     thresholds: Sequence[float] = DEFAULT_THRESHOLDS,
-    workers: int = 0,
+    workers: int | None = 0,
     *,
     num_clusters: int | None = None,
     progress: Progress | None = None,
@@ -116,107 +192,63 @@ def curve_folder(
     The attention map lies beside its label map as <stem>.npy, float32 (H, W). Other arguments and errors as in `evaluate_folder`.
     """
     sums = CurveSums(thresholds, num_classes if num_clusters is None else num_clusters, num_classes)
-    keys = list_masks(data_root, split)
-    gt_paths = require_files(mask_folder(data_root, split), keys, "mask")
-    pred_paths = require_files(pred_root, keys, "prediction")
-    attention_paths = require_files(pred_root, [key[: -len(".png")] + ".npy" for key in keys], "attention")
-    function = functools.partial(_count_attention_files, edges=threshold_edges(thresholds), num_clusters=sums.num_clusters, num_classes=num_classes)
-    for counts in map_in_order(function, list(zip(pred_paths, attention_paths, gt_paths)), workers, progress):
+    files = find_files(pred_root, data_root, split, attention=True)
+    for counts in count_attention_files(files, sums.edges, sums.num_clusters, num_classes, workers=workers, progress=progress):
         sums.add(counts)
     return sums.result()
 
 
-def _id_limit(match: Match, num_clusters: int | None, num_classes: int, boundary: str, allow_unknown_ids: bool) -> int | None:
-    """Largest id a prediction may hold, None = any; checks the arguments on the way."""
-    if num_classes < 1:
-        raise ValueError(f"num_classes={num_classes}: expected at least 1")
-    if num_clusters is not None and num_clusters < 1:
-        raise ValueError(f"num_clusters={num_clusters}: expected at least 1, or None")
-    if boundary not in ("after", "before"):
-        raise ValueError(f"boundary={boundary!r}: expected 'after' or 'before'")
-    if isinstance(match, str):
-        if match not in ("image", "identity"):
-            raise ValueError(f"match={match!r}: expected 'image', 'identity' or a dict")
-    elif not isinstance(match, Mapping):
-        raise ValueError(f"match: expected 'image', 'identity' or a dict, found {type(match).__name__}")
-    elif any(label > num_classes for label in match.values()):
-        raise ValueError(f"match: expected class ids up to num_classes={num_classes}, found {max(match.values())}")
+def _options(match: Match, num_classes: int, num_clusters: int | None, boundary: str, compat: str | None, allow_unknown_ids: bool) -> dict:
+    """Options of `score`, checked before an image is read."""
+    check_options(match, num_classes, num_clusters, boundary, compat)
     if allow_unknown_ids and match != "identity":
         raise ValueError("allow_unknown_ids: only with match='identity'; other matches must say what each id means")
-    if match == "image":
-        return num_classes if num_clusters is None else num_clusters
-    return num_classes if match == "identity" and not allow_unknown_ids else None
+    allow_unknown_ids = allow_unknown_ids or (compat == "toolbox" and match == "identity")
+    boundary = boundary_order(boundary, compat)
+    return {"num_clusters": num_clusters, "boundary": boundary, "compat": compat, "allow_unknown_ids": allow_unknown_ids}
 
 
-def _score(count: Counting, num_classes: int, num_clusters: int | None, match: Match, boundary: str, name: Callable[[int], str]) -> dict:
-    """Count, match, and score; `name` gives the name of an image in errors."""
-    if match == "identity":
-        counts, match = list(count(None, None)), identity_match(num_classes)
-    elif match != "image" and boundary == "after":
-        counts = list(count(None, match_table(match)))
-    else:
-        counts = list(count(None, None))
-        if match == "image":
-            match = match_images(stack_counts(counts), num_classes if num_clusters is None else num_clusters, num_classes)
-        counts = _renamed(counts, count, match_table(match), boundary, name)
-    metrics = compute_metrics(stack_counts(counts), num_classes)
-    ious = metrics.pop("IoUs")
-    return {
-        "metrics": metrics,
-        "match": {int(cluster): int(match[cluster]) for cluster in sorted(match) if cluster},
-        "images": len(counts),
-        "ious": ious,
+def _rules(match: Match, num_classes: int, options: dict, threshold: float | None, skip_bad: bool) -> Rules:
+    if not isinstance(match, str):
+        return Rules(num_classes, None, match_table(match), options["boundary"] == "after", threshold, skip_bad)
+    limit = num_classes if match == "identity" or options["num_clusters"] is None else options["num_clusters"]
+    return Rules(num_classes, None if options["allow_unknown_ids"] else limit, threshold=threshold, skip_bad=skip_bad)
+
+
+def _packed(names: Sequence[str], counted: Sequence[Counted], record: dict, rules: Rules, match: Match, options: dict) -> StoredCounts:
+    """Counts with all that is needed to score them again; the match is open unless it was given."""
+    given = not isinstance(match, str)
+    record = {
+        **record,
+        "threshold": rules.threshold,
+        "num_classes": rules.num_classes,
+        "num_clusters": rules.num_classes if options["num_clusters"] is None else options["num_clusters"],
+        "scheme": "given" if given else match,
+        "match": match_to_json(match) if given else None,
+        "boundary": options["boundary"],
+        "compat": options["compat"],
+        "allow_unknown_ids": options["allow_unknown_ids"],
+        "skip_bad": rules.skip_bad,
+        "bad": {name: one.problem for name, one in zip(names, counted) if one.problem},
     }
+    return pack_counts(names, [one.counts for one in counted], record)
 
 
-def _renamed(counts: list[ImageCounts], count: Counting, table: np.ndarray, boundary: str, name: Callable[[int], str]) -> list[ImageCounts]:
-    """Counts in class ids; images in which boundaries vanish are counted again where these are to be taken after renaming."""
-    renamed = []
-    for number, image in enumerate(counts):
-        try:
-            renamed.append(rename_predictions(image, table))
-        except ValueError as error:
-            raise LussError(f"{name(number)}: {error}; is it the match of these predictions?") from error
-    if boundary == "after":
-        again = [number for number, image in enumerate(counts) if not counts_follow(image, table)]
-        if again:
-            for number, image in zip(again, count(again, table)):
-                renamed[number] = image
-    return renamed
+def _score(stored: StoredCounts, counted: Sequence[Counted], rules: Rules, match: Match, options: dict, read_again) -> dict:
+    """Result; `read_again` counts the images at some positions under other rules."""
+
+    def recount(positions: Sequence[int], table: np.ndarray) -> list[ImageCounts]:
+        found = [counted[position] for position in positions]
+        if rules.table is None:  # the match was not known when they were counted
+            found = read_again(positions, Rules(rules.num_classes, None, table, True, rules.threshold, rules.skip_bad))
+        return [one.counts if one.renamed is None else one.renamed for one in found]
+
+    return _with_bad(score(stored, rules.num_classes, match, **options, recount=recount), stored)
 
 
-def _count_arrays(
-    pred: np.ndarray, gt: np.ndarray, limit: int | None, num_classes: int, table: np.ndarray | None, pred_name: str, gt_name: str
-) -> ImageCounts:
-    """Counts of one image, renamed through `table` first where there is one."""
-    check_shapes(pred, gt, pred_name, gt_name)
-    if table is not None:
-        try:
-            pred = apply_match(pred, table)
-        except ValueError as error:
-            raise LussError(f"{pred_name}: {error}; is it the match of these predictions?") from error
-    counts = count_image(pred, gt)
-    if table is None and limit is not None:
-        advice = "these are class ids of another data set, or generated ids: give their number, or a match"
-        check_ids(counts.predicted_ids(), limit, pred_name, "predicted", advice)
-    check_ids(counts.true_ids(), num_classes, gt_name, "class", "is the number of classes that of this data set?")
-    return counts
-
-
-def _count_files(paths: tuple[str, str], limit: int | None, num_classes: int, table: np.ndarray | None) -> ImageCounts:
-    """Job of a worker process."""
-    return _count_arrays(*read_pair(*paths), limit, num_classes, table, *paths)
-
-
-def _count_attention_files(paths: tuple[str, str, str], edges: np.ndarray, num_clusters: int, num_classes: int) -> CurveCounts:
-    """Job of a worker process."""
-    pred_path, attention_path, gt_path = paths
-    labels, gt = read_pair(pred_path, gt_path)
-    try:
-        attention = np.load(attention_path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise LussError(f"{attention_path}: damaged or no NumPy file ({error}); expected float32 (H, W): make it again") from error
-    if not isinstance(attention, np.ndarray) or attention.dtype != np.float32 or not np.isfinite(attention).all():
-        kind = attention.dtype if isinstance(attention, np.ndarray) else type(attention).__name__
-        raise LussError(f"{attention_path}: found {kind}, or values that are not finite; expected finite float32 (H, W): make it again")
-    return count_checked(labels, attention, gt, edges, num_clusters, num_classes, pred_path, gt_path)
+def _with_bad(result: dict, stored: StoredCounts) -> dict:
+    """Adds "bad": what was wrong with each prediction that counts as empty."""
+    bad = [stored.record["bad"][name] for name in stored.names if name in stored.record["bad"]]
+    if bad:
+        result["notes"].append(f"{len(bad)} of {len(stored.names)} predictions were bad and count as empty, e.g. {bad[0]}")
+    return {**result, "bad": bad}

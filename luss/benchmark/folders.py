@@ -1,4 +1,4 @@
-"""Prediction and ground-truth files of a split, and a pool that goes through them in order."""
+"""Ground-truth files of a split, checks of what was read, and a pool that goes through files in order."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 
 from engine.data.folder import MASK_FOLDER
 from engine.runtime.errors import LussError
-from luss.benchmark.label_map import read_label_map
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 CHUNK = 16  # images a worker takes at once: some 50 ms of work
+_WORTH_A_POOL = 256  # a second of work; starting a process takes a good part of one
 
 
 def mask_folder(data_root: str, split: str) -> str:
@@ -44,26 +44,6 @@ def list_masks(data_root: str, split: str) -> list[str]:
     return nested or plain
 
 
-def require_files(root: str, keys: Sequence[str], what: str) -> list[str]:
-    """Paths root/key; LussError that counts and names the first missing ones."""
-    paths = [os.path.join(root, *key.split("/")) for key in keys]
-    missing = [path for path in paths if not os.path.isfile(path)]
-    if missing:
-        more = f", and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise LussError(
-            f"{root}: {len(missing)} of {len(keys)} {what} files are missing: {', '.join(missing[:3])}{more}; "
-            f"expected one for each mask, with its folder and name: run the stage that writes them to its end"
-        )
-    return paths
-
-
-def read_pair(pred_path: str, gt_path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and ground truth, (H, W) int32 each."""
-    pred, gt = read_label_map(pred_path), read_label_map(gt_path)
-    check_shapes(pred, gt, pred_path, gt_path)
-    return pred, gt
-
-
 def check_shapes(pred: np.ndarray, gt: np.ndarray, pred_name: str, gt_name: str) -> None:
     """LussError unless the sizes agree: nothing is ever resized in the evaluation."""
     if pred.shape != gt.shape:
@@ -82,16 +62,19 @@ def check_ids(ids: np.ndarray, top: int, name: str, what: str, advice: str) -> N
 
 
 def map_in_order(
-    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, progress: Callable[[int, int], object] | None = None
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, progress: Callable[[int, int], object] | None = None
 ) -> Iterator[Result]:
-    """Results of `function` for all jobs in their order, from `workers` spawned processes (0 = here); jobs, results, function are pickled.
+    """Results of `function` for all jobs in their order, from spawned processes; jobs, results and the function are pickled.
 
     Args:
+        workers: number of processes; 0 = this one; None = all cores where there are enough jobs to pay for starting processes.
         progress: called with (done, total) after each result.
 
     Raises:
         LussError: what a job raised, or a worker that died.
     """
+    if workers is None:
+        workers = _cores() if len(jobs) >= _WORTH_A_POOL else 0
     if workers < 0:
         raise ValueError(f"workers={workers}: expected 0 or more")
     if workers == 0:
@@ -106,6 +89,11 @@ def map_in_order(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a container are not all of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _reported(results: Iterator[Result], total: int, progress: Callable[[int, int], object] | None) -> Iterator[Result]:

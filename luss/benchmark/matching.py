@@ -5,11 +5,16 @@ In memory a match is a dict {generated id: class id}, ids from 1 up, without the
 
 from __future__ import annotations
 
+import json
+import os
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from engine.runtime.errors import LussError
+from engine.storage.atomic import PathLike, read_json
 from luss.benchmark.counts import GT, PIXELS, PRED, CountTable, checked_ids, require_entries
 from luss.benchmark.label_map import MAX_ID
 
@@ -137,6 +142,24 @@ def match_from_json(content: object, num_classes: int | None = None, name: str =
     if not match:
         raise LussError(f"{expected}; found no generated id in it")
     return dict(sorted(match.items()))
+
+
+def read_match(path: PathLike, num_classes: int | None = None) -> dict[int, int]:
+    """The match in a match.json; see `match_from_json`.
+
+    Raises:
+        LussError: also where an id stands twice: JSON's readers would silently take the last.
+    """
+    read_json(path)  # absent, damaged or nested without end: refused with the file's name
+
+    def once(pairs: list[tuple[str, object]]) -> dict:
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        if twice:
+            raise LussError(f"{path}: the generated id {twice[0]!r} stands there more than once; expected each id once: mend the file")
+        return dict(pairs)
+
+    content = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=once)
+    return match_from_json(content, num_classes, os.fspath(path))
 
 
 def _occurrences(table: CountTable, column: int, top: int) -> np.ndarray:

@@ -70,7 +70,7 @@ _REFUSED = {
     "--pseudo_path": "pseudo labels are read from the workspace (5-label)",
     "--centroid": "centroids are read from the workspace (3-cluster)",
     "--match_file": "the match is read from the workspace (7-predict/match.json)",
-    "--predict_path": "name the folder itself: luss evaluate PRED_DIR --data DIR --split validation --classes K",
+    "--predict_path": "name the folder itself: luss evaluate PRED --data DIR --split validation --classes K",
     "--mode": "luss threshold labels the validation images, luss label the training images",
     "--curve": "the curve is always made, by luss threshold",
     "--test": "attention maps of the validation images are always written, by luss threshold",
@@ -86,6 +86,7 @@ _REFUSED = {
     "--rank": "processes are not started this way",
     "--local_rank": "processes are not started this way",
 }
+_OF_EVALUATE = ("--threshold", "--curve", "--workers")  # ours there by the same name
 _LISTS = ("--nmb_crops", "--size_crops", "--min_scale_crops", "--max_scale_crops", "--shallow", "--weights")
 _REMARKS = {
     "--batch_size": "over all processes (the PyTorch branch of PASS counts per GPU)",
@@ -116,7 +117,7 @@ def translate(command: str, arguments: Sequence[str]) -> tuple[list[str], list[s
             continue
         name, equals, attached = word.partition("=")
         key = _known_name(name)
-        if key is None:
+        if key is None or (command == "evaluate" and name in _OF_EVALUATE):
             result.append(word)
             continue
         target = _target(command, key)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from engine.runtime.errors import LussError
 from luss.cli.data import run_data
+from luss.cli.evaluate import ALONE, evaluate_alone
 from luss.cli.submit import submit
+from luss.cli.table import table
 from luss.cli.toml import dump_settings
 from luss.settings import PRESET_FOLDER, Settings, build_settings, flatten, load_settings, preset_names
 from luss.workspace import STAGES, Workspace
@@ -56,24 +58,20 @@ def _make_demo_set(root: str, seed: int, dry_run: bool) -> bool:
 
 
 def evaluate(args: Namespace) -> None:
-    if args.predictions is None:
-        for name in ("split", "classes", "match"):
-            if getattr(args, name) is not None:
-                raise LussError(f"--{name} needs PRED_DIR; a run is evaluated with its own settings (data.evaluation_split, cluster.clusters)")
+    if args.predictions is None and not args.counts:
+        for name in ALONE:
+            if getattr(args, name) not in (None, False):
+                option = f"--{name.replace('_', '-')}"
+                raise LussError(f"{option} needs PRED; a run is evaluated with its own settings (data.evaluation_split, cluster.clusters)")
+        if args.workers is not None:
+            args.set.append(f"data.workers={args.workers}")
         run_stages(args)
         return
     for name in ("preset", "config", "workspace", "seed", "set", "dry_run"):
         if getattr(args, name):
-            raise LussError(f"--{name.replace('_', '-')} belongs to a run and does not go with PRED_DIR; give --data, --split, --classes and --match")
-    if not args.data:
-        raise LussError("luss evaluate PRED_DIR: --data DIR is missing (the folder that holds <split>-segmentation/ with the masks)")
-    if args.classes is None or args.classes < 1:
-        raise LussError("luss evaluate PRED_DIR: --classes K is missing (the number of categories, 50, 300 or 919 for ImageNet-S)")
-    from luss.benchmark.evaluate import evaluate_folder
-
+            raise LussError(f"--{name.replace('_', '-')} belongs to a run and does not go with PRED; give --data, --split, --classes and --match")
     _quieten(args)
-    metrics = evaluate_folder(args.predictions, args.data, args.split or "validation", args.classes, match=args.match or "image")
-    print(json.dumps(metrics, indent=2))
+    evaluate_alone(args)
 
 
 def report(args: Namespace) -> None:
@@ -187,6 +185,7 @@ HANDLERS = {
     "protocol": protocol,
     "report": report,
     "data": run_data,
+    "table": table,
     "doctor": doctor,
     "preset": preset,
     "export": export,

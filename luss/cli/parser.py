@@ -12,6 +12,8 @@ from luss import __version__
 from luss.cli import protocol, submit
 from luss.cli.aliases import translate
 from luss.cli.data import add_data
+from luss.cli.evaluate import add_options as add_evaluate_options
+from luss.cli.table import add_table
 
 STAGE_HELP = {
     "pretrain": ("stage 1: train the encoder on images alone (SwAV, pixel-to-pixel, deep-to-shallow)", "pretrain.epochs=50"),
@@ -63,6 +65,7 @@ def build_parser() -> Parser:
     protocol.add_parser(commands, _add, _add_common)
     _add_report(commands)
     add_data(commands, _add)
+    add_table(commands, _add, _add_debug)
     _add_doctor(commands)
     _add_preset(commands)
     _add_export(commands)
@@ -160,14 +163,10 @@ def _add_evaluate(commands) -> None:
         text,
         [
             "luss evaluate --workspace runs/demo",
-            "luss evaluate PRED_DIR --data DIR --split validation --classes 50 --match image",
+            "luss evaluate PRED --data DIR --split validation --classes 50 --match image --save-counts counts.npz",
         ],
     )
-    alone = evaluate.add_argument_group("a folder of label maps by itself, without a run")
-    alone.add_argument("predictions", metavar="PRED_DIR", nargs="?", help="folder of label maps, <class>/<stem>.png or <split>/<class>/<stem>.png")
-    alone.add_argument("--split", metavar="NAME", help="split of --data that has the masks (default: validation)")
-    alone.add_argument("--classes", metavar="K", type=int, help="number of categories (required with PRED_DIR)")
-    alone.add_argument("--match", metavar="image|identity|FILE.json", help="how generated ids are matched to categories (default: image)")
+    add_evaluate_options(evaluate)
     _add_common(evaluate)
 
 

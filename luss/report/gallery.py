@@ -41,8 +41,8 @@ def gallery(run: Run, count: int) -> str:
     items = [run.folder.items[i] for i in choose([item.class_index for item in run.folder.items], count)]
     if not items:
         raise Absent("No pictures were asked for.")
-    pictures = _Pictures(run)
-    rows = [{name: _cell(pictures, name, item) for name in _COLUMNS} for item in items]
+    pictures = Pictures(run)
+    rows = [{name: picture_cell(pictures, name, item) for name in _COLUMNS} for item in items]
     shown = [name for name in _COLUMNS if any(row[name].startswith("<img") for row in rows)]
     notes = [f"Left out, {_MISSING[name]}." for name in _COLUMNS if name not in shown and name in _MISSING]
     if not shown:
@@ -50,8 +50,8 @@ def gallery(run: Run, count: int) -> str:
     if run.match is None and {"pseudo label", "prediction"} & set(shown):
         notes.append("Without an assignment the colours of pseudo labels and predictions are those of the clusters' numbers, not of categories.")
     head = f"{len(items)} of the {len(run.folder.items)} images of {run.split}, spread evenly over the class folders."
-    figures = "".join(_figure(item, [(_label(pictures, name, item), row[name]) for name in shown]) for item, row in zip(items, rows))
-    return "".join(f'<p class="note">{html.escape(text)}</p>' for text in [head, *notes]) + _legend(run, pictures, shown) + figures
+    figures = "".join(strip(item.key, [(_label(pictures, name, item), row[name]) for name in shown]) for item, row in zip(items, rows))
+    return "".join(f'<p class="note">{html.escape(text)}</p>' for text in [head, *notes]) + legend(run, pictures, shown) + figures
 
 
 def choose(classes: Sequence[int], count: int) -> list[int]:
@@ -93,7 +93,7 @@ def swatch(number: int) -> str:
     return f'<span class="key" style="background:{css(colour(number))}"></span>'
 
 
-class _Pictures:
+class Pictures:
     """Pictures of one run; remembers which ids have been seen."""
 
     def __init__(self, run: Run):
@@ -160,8 +160,8 @@ class _Pictures:
         return Image.fromarray(label_picture(small))
 
 
-def _cell(pictures: _Pictures, name: str, item: ImageItem) -> str:
-    """An <img> element, or the escaped reason why there is none."""
+def picture_cell(pictures: Pictures, name: str, item: ImageItem, role: str = "") -> str:
+    """An <img> element, or the escaped reason why there is none; `role` says in its text why this image is shown."""
     try:
         picture = getattr(pictures, name.replace(" ", "_"))(item)
     except Absent as error:
@@ -175,21 +175,24 @@ def _cell(pictures: _Pictures, name: str, item: ImageItem) -> str:
         picture.save(stream, "JPEG", quality=82)
     data = base64.b64encode(stream.getvalue()).decode()
     size = f'width="{picture.width}" height="{picture.height}"'
-    return f'<img alt="{name} of {html.escape(item.key)}" {size} src="data:image/{kind};base64,{data}">'
+    why = f"{role}: " if role else ""
+    return f'<img alt="{why}{name} of {html.escape(item.key)}" {size} src="data:image/{kind};base64,{data}">'
 
 
-def _label(pictures: _Pictures, name: str, item: ImageItem) -> str:
+def _label(pictures: Pictures, name: str, item: ImageItem) -> str:
     return f"{name}, {pictures.ranges[item.key]}" if name == "attention" and item.key in pictures.ranges else name
 
 
-def _figure(item: ImageItem, cells: list[tuple[str, str]]) -> str:
+def strip(caption: str, cells: list[tuple[str, str]]) -> str:
+    """Cells (label, HTML) in a row under a caption."""
     body = "".join(
         f'<div>{cell if cell.startswith("<img") else f"<p class=absent>{cell}</p>"}<span class="label">{label}</span></div>' for label, cell in cells
     )
-    return f'<figure class="strip"><figcaption>{html.escape(item.key)}</figcaption><div class="cells">{body}</div></figure>'
+    return f'<figure class="strip"><figcaption>{html.escape(caption)}</figcaption><div class="cells">{body}</div></figure>'
 
 
-def _legend(run: Run, pictures: _Pictures, shown: list[str]) -> str:
+def legend(run: Run, pictures: Pictures, shown: list[str]) -> str:
+    """What the colours of these pictures mean, once all of them are made."""
     present = {number for number in pictures.categories if number not in (0, IGNORE)}
     total = max(len(run.names), max(present, default=0))
     listed = range(1, total + 1) if total <= _LEGEND else sorted(present)

@@ -6,6 +6,7 @@ two more things to install, for a page that nobody restyles. No script and no ou
 
 from __future__ import annotations
 
+import functools
 import html
 import math
 import os
@@ -18,9 +19,12 @@ from engine.storage.atomic import write_bytes
 from luss.settings import flatten, load_settings, preset_names
 from luss.workspace import STAGES
 
+from .confusion import confused_pairs, confusion_counts, drawn_categories, heat_map
 from .curves import bar_chart, line_chart
+from .extremes import extremes
 from .gallery import gallery, swatch
 from .palette import IGNORE_DARK, IGNORE_LIGHT, css
+from .scored import Scored, scored_images
 from .sources import Absent, Run, figure, figures, read_object
 
 _STYLE = f"""
@@ -32,6 +36,7 @@ td,th{{padding:.2em .7em;border-bottom:1px solid #e6e6e6;text-align:left;vertica
 td.n,th.n{{text-align:right;white-space:nowrap}}td:first-child,th{{overflow-wrap:normal}}
 .scroll{{overflow:auto}}.long{{max-height:26em}}.row+.note,.row+div{{margin-top:1em}}
 .row{{display:flex;flex-wrap:wrap;gap:1em 2em;align-items:flex-start}}.chart{{flex:1 1 300px;max-width:540px;margin:0}}
+.map{{flex:1 1 420px;max-width:680px;margin:0}}
 svg{{width:100%;height:auto;display:block}}
 .note,.label,figcaption{{color:#5a5a5a}}.label,figcaption,.absent{{font-size:.85em}}.absent{{margin:0;padding:.6em;background:#f5f5f5;overflow-wrap:anywhere}}
 .strip{{margin:1.2em 0;break-inside:avoid}}.strip figcaption{{overflow-wrap:anywhere}}
@@ -63,6 +68,7 @@ _TRAINING = (("pretrain", "pre-training"), ("attend", "pixel attention"), ("fine
 _AGREEMENT = (("nmi", "NMI"), ("accuracy", "one-to-one accuracy"))
 _NOT_SHOWN = ("step", "epoch", "loss", "lr", "seconds", "data_seconds", "images_per_second")  # columns of no interest below a loss curve
 _ROWS = 1000  # rows of a table at most: all of the 919 categories
+_PAIRS = 15  # confused pairs that are listed
 _SHORT = 20  # rows that are shown without scrolling
 
 
@@ -75,7 +81,7 @@ def write_report(workspace_root: str, images: int = 12) -> str:
 
     Args:
         workspace_root: folder of a run, complete or not.
-        images: pictures of the evaluation split.
+        images: pictures of the evaluation split; as many again, half of them the worst and half the best.
 
     Raises:
         LussError: the folder is absent or cannot be written.
@@ -86,6 +92,7 @@ def write_report(workspace_root: str, images: int = 12) -> str:
     if not root.is_dir():
         raise LussError(f"{root}: no such folder; expected the workspace of a run, as `luss run` makes it")
     run = Run(root)
+    scored = functools.lru_cache(maxsize=1)(scored_images)  # two sections need it
     name = html.escape(root.resolve().name)
     parts = [
         f"<h1>LUSS run {name}</h1>",
@@ -93,7 +100,9 @@ def write_report(workspace_root: str, images: int = 12) -> str:
         _section("Training", _training, run),
         _section("Attention threshold", _threshold, run),
         _section("Clusters and categories", _clusters, run),
+        _section("Confusion between categories", lambda run: _confusion(run, scored(run)), run),
         _section("Images", lambda run: gallery(run, images), run),
+        _section("Worst and best images", lambda run: extremes(run, scored(run), (images + 1) // 2), run),
         _section("Settings", _settings, run),
         _section("Stages", _stages, run),
     ]
@@ -235,6 +244,19 @@ def _assignment(run: Run, sizes: list[float]) -> str:
             row.append(_named(run, category) if category else "none, counts as other")
         rows.append(row)
     return text + (table(head, rows) if rows else "")
+
+
+def _confusion(run: Run, scored: Scored) -> str:
+    counts = confusion_counts(scored.table, scored.num_classes)
+    drawn, pairs = drawn_categories(counts), confused_pairs(counts, _PAIRS)
+    about = "Share of each true category's pixels, by what they were predicted as: pale is little, dark is much. " + scored.note
+    if len(drawn) < scored.num_classes:
+        about += f" Of the {scored.num_classes} categories the {len(drawn)} of the most confused pairs are drawn."
+    chart = heat_map(counts, drawn, [run.category(number) for number in range(scored.num_classes + 1)])
+    rows = [(_named(run, true), _named(run, predicted), 100 * share, int(counts[true, predicted])) for true, predicted, share in pairs]
+    head = ("category", "taken for", "percent of its pixels", "pixels")
+    listed = table(head, rows) if rows else note("No pixel of a category was taken for another category.")
+    return note(about) + f'<div class="row"><figure class="map">{chart}</figure>{listed}</div>'
 
 
 def _settings(run: Run) -> str:

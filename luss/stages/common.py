@@ -42,6 +42,11 @@ def workers(settings: Settings) -> int:
     return settings.data.workers if settings.data.workers >= 0 else min(8, os.cpu_count() or 1)
 
 
+def evaluation_workers(settings: Settings) -> int | None:
+    """Processes that score label maps; None = as many as pay."""
+    return settings.data.workers if settings.data.workers >= 0 else None
+
+
 def images(settings: Settings, split: str, stage: str = "") -> ImageFolder:
     """Images of a split; stage 1 may have a root of its own."""
     root = settings.data.pretrain_root if stage == "pretrain" and settings.data.pretrain_root else settings.data.root

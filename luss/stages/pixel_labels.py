@@ -16,7 +16,7 @@ from luss.benchmark.evaluate import curve_folder
 from luss.models.build import attention_net, load
 from luss.models.layers import set_training
 
-from .common import Job, has_masks, images, say, stage_weights, whole_images
+from .common import Job, evaluation_workers, has_masks, images, say, stage_weights, whole_images
 from .writing import MapWriter, map_path
 
 
@@ -96,7 +96,8 @@ def choose_threshold(job: Job) -> dict:
     curve: dict = {"thresholds": [], "miou": [], "best_threshold": fixed, "best_miou": None, "rule": "label.threshold"}
     if has_masks(s, split):
         thresholds = [k / 100 for k in range(s.label.curve_min, s.label.curve_max + 1)]
-        found = curve_folder(str(target), s.data.root, split, len(folder.classes), thresholds, num_clusters=s.cluster.clusters)
+        workers = evaluation_workers(s)
+        found = curve_folder(str(target), s.data.root, split, len(folder.classes), thresholds, workers, num_clusters=s.cluster.clusters)
         curve.update({key: found[key] for key in ("thresholds", "miou", "best_threshold", "best_miou")}, rule="best mIoU of the curve")
         if fixed >= 0:
             curve.update(best_threshold=fixed, rule="label.threshold")

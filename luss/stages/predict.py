@@ -11,14 +11,14 @@ import numpy as np
 from engine.data import WholeImageDataset, normalize
 from engine.ops.label_maps import upsample_argmax_limited
 from engine.runtime import LussError, interrupt, jt
-from engine.storage.atomic import read_json, write_json
+from engine.storage.atomic import write_json
 from engine.training.progress import Progress
 from luss.benchmark.evaluate import evaluate_folder
-from luss.benchmark.matching import match_from_json, match_to_json
+from luss.benchmark.matching import match_to_json, read_match
 from luss.models.build import finetune_net, load
 from luss.models.layers import set_training
 
-from .common import Job, has_masks, images, say, stage_weights, whole_images
+from .common import Job, evaluation_workers, has_masks, images, say, stage_weights, whole_images
 from .writing import MapWriter, map_path
 
 MapsOf = Callable[[np.ndarray, np.ndarray], Iterable[np.ndarray]]  # (n, h, w, 3) uint8 and (n, 2) sizes -> n maps (H, W) of ids
@@ -79,13 +79,13 @@ def run(job: Job) -> dict:
     split = s.data.evaluation_split
     if split in counts and has_masks(s, split):
         classes = len(images(s, split).classes)
-        found = evaluate_folder(str(job.path / split), s.data.root, split, classes, num_clusters=s.cluster.clusters)
+        found = evaluate_folder(str(job.path / split), s.data.root, split, classes, num_clusters=s.cluster.clusters, workers=evaluation_workers(s))
         write_json(str(job.path / "match.json"), match_to_json(found["match"]))
     return {"images": counts}
 
 
 def evaluate(job: Job) -> dict:
-    """Score the evaluation split with the match that stage 4 wrote; metrics in percent."""
+    """Score the evaluation split with the match that stage 4 wrote; metrics in percent, and the counts that they are from."""
     s = job.settings
     split = s.data.evaluation_split
     if not has_masks(s, split):
@@ -95,12 +95,19 @@ def evaluate(job: Job) -> dict:
     match_file = job.workspace.stage("predict").path / "match.json"
     if not match_file.exists():
         raise LussError(f"{match_file} is missing: predict.splits must contain {split} (found {', '.join(s.predict.splits)})")
-    match = match_from_json(read_json(str(match_file)))
     classes = len(images(s, split).classes)
     found = evaluate_folder(
-        str(job.workspace.stage("predict").path / split), s.data.root, split, classes, match=match, num_clusters=s.cluster.clusters
+        str(job.workspace.stage("predict").path / split),
+        s.data.root,
+        split,
+        classes,
+        match=read_match(match_file, classes),
+        num_clusters=s.cluster.clusters,
+        save=str(job.path / "counts.npz"),
+        workers=evaluation_workers(s),
     )
     metrics = {**found["metrics"], "IoUs": found["ious"], "images": found["images"], "split": split}
+    metrics.update({name: found[name] for name in ("sizes", "extra", "boundary", "notes")})
     write_json(str(job.path / "metrics.json"), metrics)
     say(f"evaluate: {split}, {found['images']} images: " + ", ".join(f"{k} {v:.2f}" for k, v in found["metrics"].items() if v is not None))
     return {"mIoU": found["metrics"]["mIoU"]}

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from engine.runtime.errors import LussError
 from luss.benchmark import curve as curve_module
-from luss.benchmark.curve import DEFAULT_THRESHOLDS, apply_threshold, count_attention, curve, threshold_edges
+from luss.benchmark.curve import DEFAULT_THRESHOLDS, apply_threshold, count_attention, curve, threshold_bins, threshold_edges
 from luss.benchmark.evaluate import evaluate_pairs
 
 GRID = [0.0, 0.1, 0.25, 0.3, 0.5]
@@ -116,3 +116,16 @@ def test_bad_arguments():
         curve([(good[0], good[1], np.array([[3]]))], 1)
     with pytest.raises(LussError, match=r"attention of triples\[0\]: 2 x 1 pixels"):
         curve([(good[0], np.zeros((1, 2), np.float32), good[2])], 1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    arrays(np.float32, st.integers(1, 40), elements=st.floats(width=32, allow_nan=False, allow_subnormal=False)),
+    st.sampled_from([DEFAULT_THRESHOLDS, GRID, [-1.0, 0.0, 2.0], [0.5, 0.5001], [0.0, 1e-3, 0.25]]),
+)
+def test_bins_are_those_of_a_search(values, thresholds):
+    edges = threshold_edges(thresholds)
+    near = np.concatenate([values, edges, np.nextafter(edges, np.float32(-9)), np.nextafter(edges, np.float32(9)), np.float32([0.0, -0.0, np.inf])])
+    near = near[(near == 0) | (np.abs(near) > 1e-37)]  # no subnormals, which Jittor makes the processor take for 0
+    for given_values in (near, near[near >= 0]):
+        np.testing.assert_array_equal(threshold_bins(given_values, edges), np.searchsorted(edges, given_values, side="right"))

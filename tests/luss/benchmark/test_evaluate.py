@@ -42,7 +42,9 @@ def test_folder_equals_pairs(folders, match):
     pred, data, pairs = folders
     calls = []
     result = evaluate_folder(pred, data, "validation", CLASSES, match=match, progress=lambda *call: calls.append(call))
-    assert result == evaluate_pairs(pairs, CLASSES, match)
+    expected = evaluate_pairs(pairs, CLASSES, match)
+    expected["notes"].append("3 class folders of masks, but 4 classes: those that never occur count 0 in the means")
+    assert result == expected
     assert result["images"] == 21
     assert calls == [(done, 21) for done in range(1, 22)]
     assert len(result["ious"]) == CLASSES + 1
@@ -95,7 +97,7 @@ def test_more_clusters_than_classes_equal_scoring_the_renamed_maps():
         same = {name for name in result["metrics"] if result["metrics"][name] == renamed["metrics"][name]}
         assert same >= {"Acc", "mIoU", "FMeasure", "S", "MS", "ML", "L"}
         assert ("mBIoU" in same) == (boundary == "after")
-    with pytest.raises(ValueError, match="pairs: with more generated ids than classes"):
+    with pytest.raises(ValueError, match="pairs: where generated ids share a class"):
         evaluate_pairs(iter(pairs), CLASSES, num_clusters=9)
 
 

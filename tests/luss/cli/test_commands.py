@@ -75,7 +75,7 @@ def test_stages_reach_the_pipeline(monkeypatch, tmp_path, line, stages):
         ("evaluate P --data D", "--classes K is missing"),
         ("evaluate P --data D --classes 8 --workspace W", "--workspace belongs to a run"),
         ("evaluate P --data D --classes 8 --set run.seed=1", "--set belongs to a run"),
-        ("evaluate --classes 8", "--classes needs PRED_DIR"),
+        ("evaluate --classes 8", "--classes needs PRED;"),
         ("report /nonexistent/folder", "no such folder"),
         ("preset show dmo", "did you mean demo"),
         ("export a.npz b.txt", "ends in .pth.tar"),

@@ -18,7 +18,7 @@ from luss.report.html import Markup, table, write_report
 from luss.settings import Settings
 from tests.luss.report.samples import CLASSES, Page, data_set, finished_run, write_json
 
-SECTIONS = ("metrics", "training", "attention", "clusters", "images", "settings", "stages")
+SECTIONS = ("metrics", "training", "attention", "clusters", "confusion", "images", "worst", "settings", "stages")
 PICTURES = ("photo", "attention", "pseudo label", "prediction", "ground truth")
 
 
@@ -37,7 +37,8 @@ def test_a_finished_run_shows_every_section_and_picture(tmp_path):
     page = page_of(run)
     assert sections(page) == list(SECTIONS)
     assert [len(page.pictures(of)) for of in PICTURES] == [12] * 5
-    assert len(page.all("svg")) == 6  # three losses, threshold, sizes, objective
+    assert [len(page.pictures(f"{role}: {of}")) for role in ("worst", "best") for of in ("photo", "prediction", "ground truth")] == [6] * 6
+    assert len(page.all("svg")) == 7  # three losses, threshold, sizes, objective, confusion
     for expected in ("31.25", "NMI 0.500", "accuracy 0.625", "cluster.clusters", "striped ring", "left untrained", "12.50", "11.00", "i2i 2.525"):
         assert expected in page.text
     assert os.path.getsize(path) < 3_000_000
@@ -68,7 +69,7 @@ def test_names_are_escaped(tmp_path):
     run = finished_run(tmp_path / "<img src=x onerror=alert(1)>")
     run = run.rename(run.with_name('"><script>alert(2)<'))
     page = page_of(run)
-    assert not page.all("script") and len(page.all("img")) == 60 and not page.all("b")
+    assert not page.all("script") and len(page.all("img")) == 60 + 36 and not page.all("b")
     assert CLASSES[0] in page.text and "<b>bold</b> & co" in page.text and '"><script>alert(2)<' in page.text
     assert any(CLASSES[0] in image["alt"] for image in page.all("img"))
 
@@ -96,6 +97,7 @@ def test_the_same_run_gives_the_same_page(tmp_path):
         ("3-cluster", "No clusters: stage cluster has not finished yet.", (12, 12, 12, 12, 12)),
         ("4-threshold", "No threshold: stage threshold has not finished yet.", (12, 0, 0, 12, 12)),
         ("4-threshold/curve.json", "No threshold: stage threshold has not finished yet.", (12, 12, 0, 12, 12)),
+        ("7-predict/validation", "No image of validation could be scored; the first: <script>", (12, 12, 12, 0, 12)),
         ("7-predict", "No assignment of clusters to categories", (12, 12, 12, 0, 12)),
         ("8-evaluate", "No metrics: stage evaluate has not run yet.", (12, 12, 12, 12, 12)),
         ("../data/validation-segmentation", "Left out, no ground truth: the data set has no mask for it.", (12, 12, 12, 12, 0)),
@@ -190,7 +192,7 @@ def test_919_categories(tmp_path):
     write_json(run / "3-cluster" / "report.json", {"sizes": [10] * 919, "nmi": 0.1, "accuracy": 0.1})
     page = page_of(run)
     assert "more that do not occur in these pictures" in page.text
-    assert len(page.all("img")) == 60
+    assert len(page.all("img")) == 60 + 36
     assert os.path.getsize(run / "report.html") < 3_000_000
 
 
