@@ -1,6 +1,6 @@
 """Label maps as PNG files: 8-bit RGB, id = R + 256 G, B = 0 (spec/pass.md 1.1). 0 = other, 1..K = category, 1000 = ignore.
 
-Also read: RGBA (alpha passed over), palette (the index is the id), 8-bit and 16-bit grey (the grey value is the id). The blue channel is
+Also read: RGBA (alpha passed over), palette (the index is the id, unless the colours look like ids), 8-bit and 16-bit grey (the grey value is the id). The blue channel is
 passed over, as the published evaluators do.
 """
 
@@ -61,7 +61,10 @@ def decode_ids(data: bytes, name: str = "label map") -> np.ndarray:
                 # Four bytes a pixel is how Pillow holds RGB, so this packing copies once and R + 256 G is the low half of each word.
                 raw = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
                 return np.frombuffer(raw, "<u2")[::2].astype(np.uint16).reshape(image.height, image.width)
-            return np.asarray(image).astype(np.uint16)
+            ids = np.asarray(image).astype(np.uint16)
+            if kind == "palette":
+                _refuse_coded_palette(ids, image.getpalette() or [], name)
+            return ids
     except _DAMAGE as error:
         raise LussError(f"{name}: damaged or unreadable PNG ({error}); {_EXPECTED}; make or fetch the file again") from error
 
@@ -92,6 +95,24 @@ def write_label_map(path: PathLike, ids: np.ndarray, *, durable: bool = False) -
     data = encode_label_map(ids)
     with atomic_file(path, size=len(data), durable=durable) as stream:
         stream.write(data)
+
+
+def _refuse_coded_palette(ids: np.ndarray, palette: list[int], name: str) -> None:
+    """LussError where the colours in use look like the benchmark's code for other ids than the indices.
+
+    Tools that shrink PNG files turn an RGB label map into one with a palette; read by its indices it would give wrong figures without a word.
+    """
+    used = np.flatnonzero(np.bincount(ids.ravel(), minlength=256)[:256])
+    colours = np.zeros((256, 3), np.int64)
+    given = np.array(palette, np.int64).reshape(-1, 3)
+    colours[: len(given)] = given
+    codes = colours[used, 0] + 256 * colours[used, 1]
+    if not colours[used, 2].any() and (codes <= IGNORE).all() and (codes != used).any():
+        first = int(np.flatnonzero(codes != used)[0])
+        raise LussError(
+            f"{name}: found a palette PNG whose index {used[first]} has the colour of id {codes[first]}, so that either could be meant (the index is "
+            f"read where colours cannot be ids); {_EXPECTED}; save it as RGB, or as 16-bit grey with the id as value"
+        )
 
 
 def _kind(data: bytes, name: str) -> str:
