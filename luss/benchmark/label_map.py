@@ -1,7 +1,7 @@
 """Label maps as PNG files: 8-bit RGB, id = R + 256 G, B = 0 (spec/pass.md 1.1). 0 = other, 1..K = category, 1000 = ignore.
 
-Also read: RGBA (alpha passed over), palette (the index is the id, unless the colours look like ids), 8-bit and 16-bit grey (the grey value is the id). The blue channel is
-passed over, as the published evaluators do.
+Also read: RGBA (alpha passed over), palette (the index is the id, unless the colours look like ids), 8-bit and 16-bit grey (the grey value is
+the id). The blue channel is passed over, as the published evaluators do.
 """
 
 from __future__ import annotations
