@@ -10,12 +10,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from engine.runtime.errors import LussError
 from luss.benchmark.counting import Counted, Progress, Rules, count_arrays, count_attention_files, count_files, find_files
 from luss.benchmark.counts import ImageCounts
 from luss.benchmark.curve import DEFAULT_THRESHOLDS, CurveSums
 from luss.benchmark.matching import match_table, match_to_json
 from luss.benchmark.scoring import Match, boundary_order, check_options, score
 from luss.benchmark.store import StoredCounts, pack_counts, save_stored
+
+_RECORDED = ("num_classes", "num_clusters", "scheme", "match", "boundary", "allow_unknown_ids", "bad")  # what `evaluate_counts` needs
 
 
 def evaluate_folder(
@@ -160,6 +163,9 @@ def evaluate_counts(stored: StoredCounts, match: Match | None = None, *, boundar
         notes say so.
     """
     record = stored.record
+    missing = [name for name in _RECORDED if name not in record]
+    if missing:
+        raise LussError(f"the record of the counts lacks {', '.join(missing)}; expected one of luss evaluate --save-counts: count the images again")
     if match is None and (record["match"] is None or record["scheme"] == "identity"):
         match = record["scheme"]
     elif match is None:

@@ -1,7 +1,7 @@
 """Label maps as PNG files: 8-bit RGB, id = R + 256 G, B = 0 (spec/pass.md 1.1). 0 = other, 1..K = category, 1000 = ignore.
 
-Also read: RGBA (alpha passed over), palette (the index is the id), 8-bit and 16-bit grey (the grey value is the id). The blue channel is
-passed over, as the published evaluators do.
+Also read: RGBA (alpha passed over), palette (the index is the id, unless the colours look like ids), 8-bit and 16-bit grey (the grey value is
+the id). The blue channel is passed over, as the published evaluators do.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from PIL import Image
 
 from engine.runtime.errors import LussError
 from engine.storage.atomic import atomic_file
+from luss.benchmark.png import SIGNATURE, decode_plain, encode_plain
 
 IGNORE = 1000  # ground truth only: pixels that count nowhere
 MAX_ID = 65535  # what two channels hold
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey + alpha", 6: "RGBA"}
 _EXPECTED = "expected a PNG label map: 8-bit RGB with id = R + 256 G (8-bit RGBA, palette, and 8- or 16-bit grey are read too)"
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)  # what Pillow raises on bad files
@@ -51,6 +51,9 @@ def decode_label_map(data: bytes, name: str = "label map") -> np.ndarray:
 def decode_ids(data: bytes, name: str = "label map") -> np.ndarray:
     """Like `decode_label_map`, (H, W) uint16: what the evaluator's passes over pixels want. Beware of sums and differences in this type."""
     kind = _kind(data, name)
+    plain = decode_plain(data)
+    if plain is not None:
+        return plain
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             image.load()
@@ -58,7 +61,10 @@ def decode_ids(data: bytes, name: str = "label map") -> np.ndarray:
                 # Four bytes a pixel is how Pillow holds RGB, so this packing copies once and R + 256 G is the low half of each word.
                 raw = image.tobytes("raw", "RGBX" if image.mode == "RGB" else "RGBA")
                 return np.frombuffer(raw, "<u2")[::2].astype(np.uint16).reshape(image.height, image.width)
-            return np.asarray(image).astype(np.uint16)
+            ids = np.asarray(image).astype(np.uint16)
+            if kind == "palette":
+                _refuse_coded_palette(ids, image.getpalette() or [], name)
+            return ids
     except _DAMAGE as error:
         raise LussError(f"{name}: damaged or unreadable PNG ({error}); {_EXPECTED}; make or fetch the file again") from error
 
@@ -75,12 +81,7 @@ def encode_label_map(ids: np.ndarray) -> bytes:
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high > MAX_ID:
         raise ValueError(f"ids: expected values in [0, {MAX_ID}], found {low}..{high}")
-    rgb = np.zeros((*ids.shape, 3), np.uint8)
-    rgb[..., 0] = ids & 0xFF
-    rgb[..., 1] = ids >> 8
-    stream = io.BytesIO()
-    Image.fromarray(rgb).save(stream, "PNG", compress_level=1)  # twice as fast to read back as level 6, for files a few kB larger
-    return stream.getvalue()
+    return encode_plain(ids)
 
 
 def write_label_map(path: PathLike, ids: np.ndarray, *, durable: bool = False) -> None:
@@ -96,9 +97,27 @@ def write_label_map(path: PathLike, ids: np.ndarray, *, durable: bool = False) -
         stream.write(data)
 
 
+def _refuse_coded_palette(ids: np.ndarray, palette: list[int], name: str) -> None:
+    """LussError where the colours in use look like the benchmark's code for other ids than the indices.
+
+    Tools that shrink PNG files turn an RGB label map into one with a palette; read by its indices it would give wrong figures without a word.
+    """
+    used = np.flatnonzero(np.bincount(ids.ravel(), minlength=256)[:256])
+    colours = np.zeros((256, 3), np.int64)
+    given = np.array(palette, np.int64).reshape(-1, 3)
+    colours[: len(given)] = given
+    codes = colours[used, 0] + 256 * colours[used, 1]
+    if not colours[used, 2].any() and (codes <= IGNORE).all() and (codes != used).any():
+        first = int(np.flatnonzero(codes != used)[0])
+        raise LussError(
+            f"{name}: found a palette PNG whose index {used[first]} has the colour of id {codes[first]}, so that either could be meant (the index is "
+            f"read where colours cannot be ids); {_EXPECTED}; save it as RGB, or as 16-bit grey with the id as value"
+        )
+
+
 def _kind(data: bytes, name: str) -> str:
     """Colour type named in the header. Pillow alone would not do: it rescales 1-, 2- and 4-bit grey and cuts 16-bit RGB to 8 bits."""
-    if not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR" or len(data) < 33:
+    if not data.startswith(SIGNATURE) or data[12:16] != b"IHDR" or len(data) < 33:
         found = f"{len(data)} bytes that are no PNG" if data else "an empty file"
         raise LussError(f"{name}: found {found}; {_EXPECTED}")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])

@@ -2,7 +2,7 @@
 
 What is read as the id of a pixel:
   8-bit RGB, RGBA   R + 256 G; blue and alpha are passed over, as the published evaluators do
-  palette           the index into the palette; its colours are passed over
+  palette           the index into the palette; refused where the colours in use are the RGB code of other ids
   8-bit grey        the grey value
   16-bit grey       the grey value
   .npy              the value; any integer type, (H, W)

@@ -65,6 +65,22 @@ def test_equals_scoring_each_threshold(triples):
         assert miou == pytest.approx(direct["metrics"]["mIoU"], rel=1e-12)
 
 
+def test_one_pass_equals_81_evaluations():
+    rng = np.random.default_rng(4)
+    triples = []
+    for _ in range(6):
+        gt = np.kron(rng.choice([0, 0, 1, 2, 3, 1000], (4, 5)), np.ones((7, 6), int))
+        attention = np.clip(np.where(gt > 0, 0.5, 0.2) + rng.normal(0, 0.2, gt.shape), 0, 1).astype(np.float32)
+        triples.append((np.kron(rng.integers(0, 4, (4, 5)), np.ones((7, 6), int)), attention, gt))
+    result = curve(triples, 3)
+    separate = [evaluate_pairs([(apply_threshold(labels, attention, t), gt) for labels, attention, gt in triples], 3) for t in DEFAULT_THRESHOLDS]
+    assert len(separate) == 81
+    assert result["miou"] == pytest.approx([one["metrics"]["mIoU"] for one in separate], rel=1e-12)
+    assert [result["matches"][t] for t in DEFAULT_THRESHOLDS] == [one["match"] for one in separate]
+    assert result["objectives"] == [one["matching"]["objective"] for one in separate]
+    assert len(set(result["miou"])) > 60
+
+
 @settings(max_examples=30, deadline=None)
 @given(_triples(3, 5))
 def test_equals_scoring_each_threshold_with_more_clusters(triples):

@@ -131,6 +131,32 @@ def test_counts_of_each_image(case):
         assert math.isclose(scored, expected["F"], rel_tol=PUBLISHED)
 
 
+def test_uniqueness_of_the_optimum():
+    for case in ("k50", "k300", "curve50"):
+        golden = _expected()[case]
+        result = evaluate_pairs(_pairs(case, "clus"), golden["num_classes"])
+        assert result["matching"]["optimum_unique"] == golden["matched"]["optimum_unique_where_positive"]
+        assert result["matching"]["objective"] == golden["matched"]["cooccurrence_objective"]
+    for record in _expected()["curve50"]["curve"][::8]:
+        result = evaluate_pairs([(apply_threshold(labels, attention, record["th"]), gt) for labels, attention, gt in _triples()], 50)
+        assert result["matching"]["optimum_unique"] == record["optimum_unique_where_positive"]
+
+
+@pytest.mark.parametrize("case", ["k50", "k300", "odd50"])
+def test_compat_toolbox(case):
+    """In single precision as the toolbox adds up; ids above K are left out without a word."""
+    golden = _expected()[case]
+    _assert_close(evaluate_pairs(_pairs(case, "pred"), golden["num_classes"], "identity", compat="toolbox"), golden["direct"]["toolbox"], PUBLISHED)
+
+
+@pytest.mark.parametrize("compat", ["toolbox", "pass"])
+def test_compat_takes_boundaries_in_the_published_order(compat):
+    golden = _expected()["over50"]
+    match = match_from_json(json.loads(shared_path("golden", "evaluation", "over50", "given_match.json").read_text()), 50)
+    name = {"toolbox": "toolbox_boundary_before_mapping", "pass": "pass_boundary_after_mapping"}[compat]
+    _assert_close(evaluate_pairs(_pairs("over50", "clus"), 50, match, compat=compat), golden["given_match"][name], PUBLISHED)
+
+
 def test_curve():
     golden = _expected()["curve50"]
     result = curve(_triples(), 50)

@@ -70,6 +70,23 @@ def test_other_kinds_of_png():
     assert decode_label_map(_palette_of_two_bits()).tolist() == [[1, 2, 3]]
 
 
+def _with_palette(ids, palette):
+    stream = io.BytesIO()
+    image = Image.frombytes("P", ids.shape[::-1], ids.astype(np.uint8).tobytes())
+    image.putpalette(palette)
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_a_palette_whose_colours_are_other_ids_is_refused():
+    """What a tool that shrinks PNG files makes of an RGB label map with the ids 0, 7 and 300."""
+    shrunk = _with_palette(np.array([[0, 1, 2]]), [0, 0, 0, 7, 0, 0, 44, 1, 0])
+    with pytest.raises(LussError, match=r"x: found a palette PNG whose index 1 has the colour of id 7, so that either could be meant"):
+        decode_label_map(shrunk, "x")
+    assert decode_label_map(_with_palette(np.array([[0, 7, 44]]), [v for i in range(256) for v in (i, 0, 0)])).tolist() == [[0, 7, 44]]
+    assert decode_label_map(_with_palette(np.array([[0, 1, 2]]), [0, 0, 0, 128, 0, 0, 0, 128, 0])).tolist() == [[0, 1, 2]]  # 32768 is no id
+
+
 def _palette_of_two_bits():
     stream = io.BytesIO()
     image = Image.new("P", (3, 1))

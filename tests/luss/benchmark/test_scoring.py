@@ -232,3 +232,10 @@ def test_options_are_checked():
             score(stored, CLASSES, **options)
     with pytest.raises(LussError, match=r"n0/0\.png: match: no entry for id .* is it the match of these predictions"):
         score(stored, CLASSES, {9: 1})
+
+
+def test_a_record_that_lacks_something_is_refused():
+    stored = _stored(_pairs(2))
+    del stored.record["scheme"]
+    with pytest.raises(LussError, match="the record of the counts lacks scheme"):
+        evaluate_counts(stored)
