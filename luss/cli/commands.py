@@ -27,14 +27,14 @@ def run_stages(args: Namespace) -> None:
     workspace, settings = resolve(args)
     from luss import pipeline
 
-    _quieten(args)
+    quieten(args)
     pipeline.run(workspace, settings, stages=None if args.command == "run" else [args.command], dry_run=args.dry_run, untrained=False)
 
 
 def run_demo(args: Namespace) -> None:
     overrides = [f"data.root={os.path.join(args.workspace, 'data')}", *_overrides(args)]
     settings = load_settings("demo", overrides=overrides)
-    _quieten(args)
+    quieten(args)
     if not _make_demo_set(settings.data.root, settings.run.seed, args.dry_run):
         return
     from luss import pipeline
@@ -70,7 +70,7 @@ def evaluate(args: Namespace) -> None:
     for name in ("preset", "config", "workspace", "seed", "set", "dry_run"):
         if getattr(args, name):
             raise LussError(f"--{name.replace('_', '-')} belongs to a run and does not go with PRED; give --data, --split, --classes and --match")
-    _quieten(args)
+    quieten(args)
     evaluate_alone(args)
 
 
@@ -164,7 +164,7 @@ def _stored_settings(path: Path, overrides: list[str]) -> Settings:
         return load_settings("demo", str(file), overrides)
 
 
-def _quieten(args: Namespace) -> None:
+def quieten(args: Namespace) -> None:
     """Progress asks these two variables; worker processes inherit them."""
     if args.quiet:
         os.environ["LUSS_QUIET"] = "1"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from engine.runtime import LussError
 from engine.storage.atomic import write_json
-from luss.benchmark.evaluate import evaluate_folder
+from luss.benchmark.evaluate import evaluate_counts, evaluate_folder
+from luss.benchmark.store import load_counts
 
 from .common import Job, has_masks, images, say
 
@@ -29,8 +30,11 @@ def evaluate(job: Job, stage: str) -> dict:
         raise LussError(f"predict.splits = {', '.join(s.predict.splits)}: it must contain {split} for the metrics")
     predictions = str(job.workspace.stage(stage).path / split)
     classes = len(images(s, split).classes)
-    identity, rematched = (evaluate_folder(predictions, s.data.root, split, classes, match=match) for match in ("identity", "image"))
-    metrics = {**identity["metrics"], "IoUs": identity["ious"], "images": identity["images"], "split": split, "rematched": rematched["metrics"]}
+    counts = str(job.path / "counts.npz")
+    identity = evaluate_folder(predictions, s.data.root, split, classes, match="identity", save=counts, workers=evaluation_workers(s))
+    rematched = evaluate_counts(load_counts(counts), "image")
+    metrics = {**identity["metrics"], "IoUs": identity["ious"], "images": identity["images"], "split": split}
+    metrics.update({name: identity[name] for name in ("sizes", "extra", "boundary", "notes")}, rematched=rematched["metrics"])
     write_json(str(job.path / "metrics.json"), metrics)
     shown = ", ".join(f"{name} {value:.2f}" for name, value in identity["metrics"].items() if value is not None)
     say(f"{stage}: {split}, {identity['images']} images: {shown}; mIoU matched anew {rematched['metrics']['mIoU']:.2f}")
