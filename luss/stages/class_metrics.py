@@ -7,7 +7,7 @@ from engine.storage.atomic import write_json
 from luss.benchmark.evaluate import evaluate_counts, evaluate_folder
 from luss.benchmark.store import load_counts
 
-from .common import Job, has_masks, images, say
+from .common import Job, evaluation_workers, has_masks, images, say
 
 
 def evaluate_distance(job: Job) -> dict:
