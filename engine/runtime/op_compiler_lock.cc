@@ -4,6 +4,10 @@
 // operator to the inputs and take it away again. Operators that share an input, as the two gradients of a convolution do,
 // then change one std::list from several threads, and the heap is corrupted. Compiling the finished source touches no
 // graph, takes nearly all the time, and stays parallel.
+//
+// Operators are compiled with -Ofast, and loading such a library makes the loading thread take subnormal numbers for 0 from
+// then on. Which thread that is depends on timing, so the floating-point environment is put back: results must not.
+#include <cfenv>
 #include <mutex>
 
 #include "op_compiler.h"
@@ -35,7 +39,11 @@ jittor::jit_op_entry_t compile(jittor::Op* op) {
     op->compile_optimize(*source);
     const jittor::string key = op->get_jit_key(jittor::get_jk());
     lock.unlock();
-    return compiler.compile(key, *source);
+    std::fenv_t environment;
+    std::fegetenv(&environment);
+    const auto entry = compiler.compile(key, *source); // g++ and dlopen
+    std::fesetenv(&environment);
+    return entry;
 }
 
 }

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from engine.runtime import op_compiler
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def fake_jittor(cc_path, threads=16):
@@ -35,6 +40,17 @@ def test_convolutions_that_share_an_input_compile_in_parallel():
         assert padded.shape == (1, 3, 16 - size, 16 - size)
     # each weight of a 1 x 1 kernel sees all 81 pixels, padded or not
     assert np.all(gradients[1].numpy() == 2 * 81)
+
+
+def test_loading_an_operator_leaves_subnormal_numbers_alone():
+    """Compiled in a thread of their own operators would show nothing; one after another, all are loaded by this one."""
+    code = (
+        "import numpy as np; from engine.runtime import jt; jt.flags.use_parallel_op_compiler = 0;"
+        "(jt.array(np.arange(5, dtype=np.float32)) * 3 + 1).sync();"
+        "assert (np.full(3, 1e-40, np.float32) * np.ones(3, np.float32) > 0).all()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("compiler", ["/nonexistent/g++", "false"])
