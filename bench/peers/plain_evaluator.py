@@ -28,8 +28,8 @@ SIZES = ("S", "MS", "ML", "L")
 
 
 def read_ids(path: str) -> np.ndarray:
-    rgb = np.asarray(Image.open(path).convert("RGB"), np.int64)
-    return rgb[..., 0] + 256 * rgb[..., 1]
+    rgb = np.asarray(Image.open(path))
+    return rgb[..., 0] + 256 * rgb[..., 1].astype(np.int32)
 
 
 def boundary_map(ids: np.ndarray) -> np.ndarray:

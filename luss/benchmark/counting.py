@@ -6,14 +6,14 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.runtime.errors import LussError
 from luss import __version__
 from luss.benchmark.counts import ImageCounts, count_image, counts_follow
-from luss.benchmark.curve import CurveCounts, apply_threshold, count_checked
+from luss.benchmark.curve import CurveCounts, CurveSums, apply_threshold, count_attention, count_checked
 from luss.benchmark.folders import check_ids, check_shapes, list_masks, map_in_order, mask_folder
 from luss.benchmark.matching import apply_match
 from luss.benchmark.sources import MapFile, MapFolder, read_attention, read_ids
@@ -32,6 +32,7 @@ class Rules:
         boundary_after: boundaries are to be taken after renaming through `table`.
         threshold: predictions become 0 where their attention is below it; None = as they are.
         skip_bad: a bad prediction counts as empty and is reported.
+        edges: `threshold_edges` of a curve to be counted along, of the maps without threshold; None = no curve.
     """
 
     num_classes: int
@@ -40,6 +41,7 @@ class Rules:
     boundary_after: bool = False
     threshold: float | None = None
     skip_bad: bool = False
+    edges: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,13 @@ class Counted:
         counts: with the ids of the label map.
         renamed: those of the renamed map, where ids of this image share a class and boundaries vanish; else None.
         problem: why the prediction counts as empty; "" = it was good.
+        curve: for a curve, where one was asked for.
     """
 
     counts: ImageCounts
     renamed: ImageCounts | None = None
     problem: str = ""
+    curve: CurveCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -114,15 +118,30 @@ def find_files(
 
 
 def count_files(
-    files: Files, rules: Rules, positions: Sequence[int] | None = None, *, workers: int | None = 0, progress: Progress | None = None
+    files: Files,
+    rules: Rules,
+    positions: Sequence[int] | None = None,
+    *,
+    sums: CurveSums | None = None,
+    workers: int | None = 0,
+    progress: Progress | None = None,
 ) -> list[Counted]:
     """Counts of the images at `positions` (None = all), in this order.
+
+    Args:
+        sums: where a curve's counts are added up as they come; they are too large to be kept.
 
     Raises:
         LussError: a bad file or an unexpected id, unless the rules skip bad predictions; a bad mask always.
     """
     jobs = files.jobs if positions is None else [files.jobs[position] for position in positions]
-    return list(map_in_order(functools.partial(_count, rules=rules), jobs, workers, progress))
+    results = []
+    for counted in map_in_order(functools.partial(_count, rules=rules), jobs, workers, progress):
+        if sums is not None:
+            sums.add(counted.curve)
+            counted = replace(counted, curve=None)
+        results.append(counted)
+    return results
 
 
 def count_arrays(pred: np.ndarray, gt: np.ndarray, rules: Rules, pred_name: str, gt_name: str) -> Counted:
@@ -144,43 +163,57 @@ def count_arrays(pred: np.ndarray, gt: np.ndarray, rules: Rules, pred_name: str,
     return Counted(counts, count_image(renamed, gt))
 
 
+def count_curve(files: Files, rules: Rules, sums: CurveSums, *, workers: int | None = 0, progress: Progress | None = None) -> None:
+    """Adds the curve's counts of every image, and counts nothing else; `rules` name the edges."""
+    for curve in map_in_order(functools.partial(_count_curve, rules=rules), files.jobs, workers, progress):
+        sums.add(curve)
+
+
 def _count(job: tuple, rules: Rules) -> Counted:
     """Job of a worker process."""
-    pred_file, attention_file, gt_path, name = job
+    gt_path, name = job[2:]
     gt = read_ids(MapFile(gt_path))
     try:
-        return count_arrays(_read_prediction(pred_file, attention_file, name, rules.threshold), gt, rules, name, gt_path)
+        labels, attention = _read_prediction(job, rules)
+        curve = None if rules.edges is None else count_attention(labels, attention, gt, rules.edges)
+        counted = count_arrays(labels if rules.threshold is None else apply_threshold(labels, attention, rules.threshold), gt, rules, name, gt_path)
+        if curve is not None and rules.limit is not None:  # ids that the threshold hides count in the curve
+            check_ids(np.unique(labels), rules.limit, name, "generated", "is the number of generated categories right?")
+        return replace(counted, curve=curve)
     except LussError as error:
         if not rules.skip_bad:
             raise
         problem = str(error)
     # Once more with an empty prediction: what is wrong with the mask is still an error.
-    return Counted(count_arrays(np.zeros_like(gt), gt, rules, name, gt_path).counts, None, problem)
+    empty = np.zeros_like(gt)
+    curve = None if rules.edges is None else count_attention(empty, empty.astype(np.float32), gt, rules.edges)
+    return Counted(count_arrays(empty, gt, rules, name, gt_path).counts, None, problem, curve)
 
 
-def _read_prediction(pred_file: MapFile | None, attention_file: MapFile | None, name: str, threshold: float | None) -> np.ndarray:
+def _count_curve(job: tuple, rules: Rules) -> CurveCounts:
+    """Job of a worker process."""
+    gt_path, name = job[2:]
+    gt = read_ids(MapFile(gt_path))
+    try:
+        labels, attention = _read_prediction(job, rules)
+        return count_checked(labels, attention, gt, rules.edges, rules.limit, rules.num_classes, name, gt_path)
+    except LussError:
+        if not rules.skip_bad:
+            raise
+    empty = np.zeros_like(gt)
+    return count_checked(empty, empty.astype(np.float32), gt, rules.edges, rules.limit, rules.num_classes, name, gt_path)
+
+
+def _read_prediction(job: tuple, rules: Rules) -> tuple[np.ndarray, np.ndarray | None]:
+    """Ids, and the attention where a threshold or a curve needs it."""
+    pred_file, attention_file, _, name = job
     if pred_file is None:
         raise LussError(f"{name}: no such file; expected a prediction for each mask, with its folder and name")
     labels = read_ids(pred_file)
-    if threshold is None:
-        return labels
+    if rules.threshold is None and rules.edges is None:
+        return labels, None
     if attention_file is None:
         raise LussError(f"{name}: its attention map, a .npy file beside it, is missing; a threshold needs it")
     attention = read_attention(attention_file)
     check_shapes(attention, labels, str(attention_file), name)
-    return apply_threshold(labels, attention, threshold)
-
-
-def count_attention_files(
-    files: Files, edges: np.ndarray, num_clusters: int, num_classes: int, *, workers: int | None = 0, progress: Progress | None = None
-):
-    """CurveCounts of every image one by one (see `luss.benchmark.curve.count_attention`)."""
-    function = functools.partial(_count_attention, edges=edges, num_clusters=num_clusters, num_classes=num_classes)
-    yield from map_in_order(function, files.jobs, workers, progress)
-
-
-def _count_attention(job: tuple, edges: np.ndarray, num_clusters: int, num_classes: int) -> CurveCounts:
-    """Job of a worker process."""
-    pred_file, attention_file, gt_path, name = job
-    labels, gt = read_ids(pred_file), read_ids(MapFile(gt_path))
-    return count_checked(labels, read_attention(attention_file), gt, edges, num_clusters, num_classes, name, gt_path)
+    return labels, attention

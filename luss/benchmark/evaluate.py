@@ -7,11 +7,12 @@ The images are read once; only generated ids that share a class cost some images
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from engine.runtime.errors import LussError
-from luss.benchmark.counting import Counted, Progress, Rules, count_arrays, count_attention_files, count_files, find_files
+from luss.benchmark.counting import Counted, Progress, Rules, count_arrays, count_curve, count_files, find_files
 from luss.benchmark.counts import ImageCounts
 from luss.benchmark.curve import DEFAULT_THRESHOLDS, CurveSums
 from luss.benchmark.matching import match_table, match_to_json
@@ -35,6 +36,7 @@ def evaluate_folder(
     threshold: float | None = None,
     skip_bad: bool = False,
     save: str | None = None,
+    curve: Sequence[float] | None = None,
     workers: int | None = 0,
     progress: Progress | None = None,
 ) -> dict:
@@ -53,19 +55,24 @@ def evaluate_folder(
         threshold: predictions become 0 where <stem>.npy beside them, float32 attention, is below; None = as they are.
         skip_bad: a prediction that is missing, unreadable, of another size, or holds an unexpected id counts as empty and is reported under "bad".
         save: file to write the counts to, see `luss.benchmark.store`.
+        curve: thresholds of a curve (see `curve_folder`) to be made in the same pass, of the maps without `threshold`; None = none.
         workers: processes; 0 = this one, None = all cores. Spawned: a script that calls this needs the usual `if __name__ == "__main__"`.
         progress: called with (done, total) for each image.
 
     Returns:
-        See `luss.benchmark.scoring.score`; and "bad": one message for each prediction that was skipped.
+        See `luss.benchmark.scoring.score`; and "bad": one message for each prediction that was skipped; and the "curve", if one was asked for.
 
     Raises:
         LussError: missing, damaged, wrongly sized files, or unexpected ids; the message names the file.
     """
     options = _options(match, num_classes, num_clusters, boundary, compat, allow_unknown_ids)
     rules = _rules(match, num_classes, options, threshold, skip_bad)
-    files = find_files(pred_root, data_root, split, attention=threshold is not None, skip_bad=skip_bad)
-    counted = count_files(files, rules, workers=workers, progress=progress)
+    sums = None
+    if curve is not None:
+        sums = CurveSums(curve, num_classes if num_clusters is None else num_clusters, num_classes)
+        rules = replace(rules, edges=sums.edges, limit=sums.num_clusters if rules.limit is None else rules.limit)
+    files = find_files(pred_root, data_root, split, attention=threshold is not None or curve is not None, skip_bad=skip_bad)
+    counted = count_files(files, rules, sums=sums, workers=workers, progress=progress)
     stored = _packed(files.keys, counted, files.record, rules, match, options)
 
     def read_again(positions: Sequence[int], again: Rules) -> list[Counted]:
@@ -80,6 +87,8 @@ def evaluate_folder(
     folders = [name for name in files.record["class_folders"] if name]
     if folders and len(folders) != num_classes:
         result["notes"].append(f"{len(folders)} class folders of masks, but {num_classes} classes: those that never occur count 0 in the means")
+    if sums is not None:
+        result["curve"] = sums.result()
     return result
 
 
@@ -191,6 +200,7 @@ def curve_folder(
     workers: int | None = 0,
     *,
     num_clusters: int | None = None,
+    skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> dict:
     """Threshold curve (see `luss.benchmark.curve.curve`) of <pred_root>/<class>/<stem>.png, labels made without a threshold, and their attention.
@@ -198,9 +208,9 @@ def curve_folder(
     The attention map lies beside its label map as <stem>.npy, float32 (H, W). Other arguments and errors as in `evaluate_folder`.
     """
     sums = CurveSums(thresholds, num_classes if num_clusters is None else num_clusters, num_classes)
-    files = find_files(pred_root, data_root, split, attention=True)
-    for counts in count_attention_files(files, sums.edges, sums.num_clusters, num_classes, workers=workers, progress=progress):
-        sums.add(counts)
+    files = find_files(pred_root, data_root, split, attention=True, skip_bad=skip_bad)
+    rules = Rules(num_classes, sums.num_clusters, skip_bad=skip_bad, edges=sums.edges)
+    count_curve(files, rules, sums, workers=workers, progress=progress)
     return sums.result()
 
 

@@ -28,7 +28,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     alone.add_argument("--compat", choices=("toolbox", "pass"), help="sums and order of that published evaluator (default: exact integers)")
     alone.add_argument("--threshold", metavar="T", type=float, help="0 where the attention, <stem>.npy, is below T (default: maps as they are)")
-    alone.add_argument("--curve", action="store_true", help="mIoU at 81 thresholds of the attention, and the metrics at the best (default: off)")
+    alone.add_argument(
+        "--curve",
+        action="store_true",
+        help="mIoU at 81 thresholds of the attention; the metrics are those at --threshold, in the same pass, or at the best (default: off)",
+    )
     alone.add_argument("--skip-bad", action="store_true", help="report bad predictions and count them as empty (default: refuse)")
     alone.add_argument("--save-counts", metavar="FILE.npz", help="store the counts, to be scored again without the images (default: not stored)")
     alone.add_argument("--counts", metavar="FILE.npz", nargs="+", help="score stored counts, of several shards together (default: read PRED)")
@@ -75,9 +79,9 @@ def _from_files(args: argparse.Namespace) -> dict | None:
             raise LussError(f"--{name} {getattr(args, name)}: expected {least} or more")
     if args.subset:
         raise LussError("--subset goes with --counts FILE: store the counts with --save-counts FILE, then score parts of them")
-    if args.curve and (args.threshold is not None or args.shard or world_size() > 1):
-        raise LussError("--curve looks for the best threshold itself, in one process group: leave out --threshold and --shard, and do not use mpirun")
-    from luss.benchmark.evaluate import count_folder, curve_folder, evaluate_counts, evaluate_folder
+    if args.curve and (args.shard or world_size() > 1):
+        raise LussError("--curve needs all images in one process and its workers: leave out --shard, and do not use mpirun")
+    from luss.benchmark.evaluate import count_folder, evaluate_counts, evaluate_folder
     from luss.benchmark.store import merge_counts
 
     where = (args.predictions, args.data, args.split or "validation", args.classes)
@@ -101,19 +105,31 @@ def _from_files(args: argparse.Namespace) -> dict | None:
         for part in parts:
             os.unlink(part)
         return evaluate_counts(stored)
-    curve = None
+    if args.curve and args.threshold is None:
+        return _at_the_best(args, where, options)
+    from luss.benchmark.curve import DEFAULT_THRESHOLDS
+
+    with _Bar("evaluate") as bar:
+        curve = DEFAULT_THRESHOLDS if args.curve else None
+        result = evaluate_folder(*where, save=args.save_counts, curve=curve, workers=args.workers, progress=bar, **options)
     if args.curve:
-        with _Bar("threshold curve") as bar:
-            curve = curve_folder(*where, workers=args.workers, num_clusters=args.clusters, progress=bar)
-        options["threshold"] = curve["best_threshold"]
-        if args.match is None:  # the curve's own match, so that its best mIoU is the one in the table
-            options["match"] = curve["matches"][curve["best_threshold"]]
+        del result["curve"]["matches"]
+    return result
+
+
+def _at_the_best(args: argparse.Namespace, where: tuple, options: dict) -> dict:
+    """The curve, and the metrics at its best threshold: that needs the label maps a second time."""
+    from luss.benchmark.evaluate import curve_folder, evaluate_folder
+
+    with _Bar("threshold curve") as bar:
+        curve = curve_folder(*where, workers=args.workers, num_clusters=args.clusters, skip_bad=args.skip_bad, progress=bar)
+    options["threshold"] = curve["best_threshold"]
+    matches = curve.pop("matches")
+    if args.match is None:  # the curve's own match, so that its best mIoU is the one in the table
+        options["match"] = matches[curve["best_threshold"]]
     with _Bar("evaluate") as bar:
         result = evaluate_folder(*where, save=args.save_counts, workers=args.workers, progress=bar, **options)
-    if curve is not None:
-        del curve["matches"]
-        result["curve"] = curve
-    return result
+    return {**result, "curve": curve}
 
 
 def _match(given: str | None, num_classes: int):

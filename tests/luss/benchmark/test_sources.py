@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from engine.runtime.errors import LussError
-from luss.benchmark.evaluate import evaluate_folder
+from luss.benchmark.curve import DEFAULT_THRESHOLDS
+from luss.benchmark.evaluate import curve_folder, evaluate_folder
 from luss.benchmark.label_map import encode_label_map, write_label_map
 from luss.benchmark.matching import read_match
 from luss.benchmark.sources import MapFile, MapFolder, read_attention, read_ids
@@ -188,6 +189,23 @@ def test_bad_predictions_are_refused_by_name_or_count_as_empty(tmp_path, data, k
         assert (skipped["metrics"], skipped["match"]) == (expected["metrics"], expected["match"])
         files["rgb.png"] = good
     np.testing.assert_array_less(skipped["metrics"]["Acc"], 100)
+
+
+def test_a_bad_prediction_counts_as_empty_in_the_curve_too(tmp_path, data):
+    for name in KINDS:
+        stem = name.partition(".")[0]
+        _write_folder(tmp_path / "pred" / "n0", **{stem + ".png": _mode("RGB")})
+        np.save(tmp_path / "pred" / "n0" / (stem + ".npy"), np.where(IDS == 3, 0.4, 0.6).astype(np.float32))
+    where = (str(tmp_path / "pred"), data, "validation", CLASSES)
+    _write_folder(tmp_path / "pred" / "n0", **{"rgb.png": encode_label_map(np.zeros_like(IDS))})
+    empty = curve_folder(*where)
+    os.unlink(tmp_path / "pred" / "n0" / "rgb.npy")
+    _write_folder(tmp_path / "pred" / "n0", **{"rgb.png": b"bad"})
+    with pytest.raises(LussError, match=r"rgb\.npy"):
+        curve_folder(*where)
+    assert curve_folder(*where, skip_bad=True) == empty
+    result = evaluate_folder(*where, skip_bad=True, threshold=0.5, curve=DEFAULT_THRESHOLDS)
+    assert result["curve"] == empty and len(result["bad"]) == 1
 
 
 @pytest.mark.parametrize(

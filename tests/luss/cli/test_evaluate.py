@@ -103,6 +103,9 @@ def test_the_curve_and_the_table_at_its_best(run, folders):
     assert result["metrics"]["mIoU"] == pytest.approx(result["curve"]["best_miou"], rel=1e-12)
     at_best = run(f"FILES --threshold {result['curve']['best_threshold']}")[1]
     assert at_best["metrics"]["mIoU"] == pytest.approx(result["curve"]["best_miou"], rel=1e-12)
+    together = run("FILES --threshold 0.4 --curve --workers 2")[1]  # one pass for both
+    assert together["curve"] == result["curve"]
+    assert _figures(together) == _figures(run("FILES --threshold 0.4")[1])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_the_curve_and_the_table_at_its_best(run, folders):
         ("FILES --shard 0/3", "add --save-counts FILE"),
         ("FILES --shard 0/300 --save-counts a.npz", "no more shards than the 11 images"),
         ("FILES --subset class=n1", "--subset goes with --counts"),
-        ("FILES --curve --threshold 0.4", "--curve looks for the best threshold itself"),
+        ("FILES --curve --shard 0/2 --save-counts a.npz", "--curve needs all images in one process"),
         ("FILES --workers -1", "--workers -1: expected 0 or more"),
         ("FILES --clusters 3", "found the predicted id 4; expected 0..3"),
         ("FILES --counts a.npz", "PRED does not go with --counts"),
