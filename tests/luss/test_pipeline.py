@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from luss.workspace import STAGES
 ROOT = Path(__file__).resolve().parents[2]
 SMALLEST = [word for name in ("pretrain.epochs=1", "attend.epochs=1", "finetune.epochs=1", "cluster.restarts=1") for word in ("--set", name)]
 NAMES = [stage.name for stage in PLAN]
+METHOD = "Method name: m\nTraining data: d\nTraining scheme: SSL\nNetworks: n\nPaper/Project link: none\nMethod description: t"
 
 
 def start(*words, **options):
@@ -127,11 +129,27 @@ def test_an_exported_checkpoint_can_start_another_run(demo, tmp_path):
         assert np.array_equal(section(found, "model/")[name], array), name
 
 
-@pytest.mark.parametrize("protocol, folder", [("distance", "distance-2-evaluate"), ("semi", "semi-3-evaluate")])
-def test_a_protocol_goes_from_the_checkpoint_of_stage_1_to_metrics(copy, demo, protocol, folder):
-    words = ("protocol", protocol, "--workspace", copy, "--data", demo / "data", "--set", "semi.epochs=2", "--set", "semi.micro_batch=5")
+@pytest.mark.parametrize(
+    "protocol, folder", [("unsupervised", "8-evaluate"), ("distance", "distance-2-evaluate"), ("semi", "semi-3-evaluate"), ("free", "8-evaluate")]
+)
+def test_a_protocol_goes_from_a_checkpoint_to_metrics_and_a_checked_submission(copy, demo, tmp_path, protocol, folder):
+    zip_file = tmp_path / "submission.zip"
+    words = ["protocol", protocol, "--data", demo / "data", "--submission", zip_file]
+    if protocol == "free":
+        luss("predict", "--workspace", copy, "--data", demo / "data", "--set", "predict.splits=validation,test")
+        (tmp_path / "method.txt").write_text(METHOD)
+        words += ["--predictions", copy / "7-predict", "--match", copy / "7-predict" / "match.json", "--method", tmp_path / "method.txt"]
+    else:
+        words += ["--workspace", copy, "--set", "semi.epochs=2", "--set", "semi.micro_batch=5"]
     said = luss(*words)
-    assert "pretrain: skipped" in said
-    metrics = json.loads((copy / folder / "metrics.json").read_text())
-    assert 0 < metrics["mIoU"] < 100 and 0 < metrics["rematched"]["mIoU"] < 100 and metrics["images"] == DEMO_IMAGES["validation"]
-    assert said.count("starts") == luss(*words).count("skipped") - 1  # stage 1 was skipped before
+    if protocol != "free":
+        assert "pretrain: skipped" in said
+        metrics = json.loads((copy / folder / "metrics.json").read_text())
+        assert 0 < metrics["mIoU"] < 100 and metrics["images"] == DEMO_IMAGES["validation"]
+        assert (protocol == "unsupervised") != ("rematched" in metrics)
+    with zipfile.ZipFile(zip_file) as archive:
+        names = set(archive.namelist())
+    photographs = {f"{path.parent.name}/{path.stem}.png" for path in (demo / "data" / "test").glob("*/*.JPEG")}
+    texts = {"method.txt", "match.json"} if protocol in ("unsupervised", "free") else {"method.txt"}
+    assert names == photographs | texts and len(photographs) == DEMO_IMAGES["test"]
+    luss("submit", "--check", zip_file, "--data", demo / "data")  # exits with 0: valid
