@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import sys
 import typing
@@ -192,8 +193,9 @@ class Settings:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
+@functools.lru_cache(maxsize=1)
 def setting_names() -> dict[str, type]:
-    """All dotted names with their types, e.g. {'optimizer.base_lr': float, ...}."""
+    """All dotted names with their types, e.g. {'optimizer.base_lr': float, ...}; not to be changed."""
     names = {}
     for section, kind in typing.get_type_hints(Settings).items():
         for name, hint in typing.get_type_hints(kind).items():
