@@ -66,10 +66,15 @@ def _grey(path):
     Image.fromarray(np.full(SIZE[::-1], 1, np.uint8)).save(path)
 
 
-def _palette(path):
+def _palette(path, colour=(255, 0, 255)):
     image = Image.new("P", SIZE, 1)
-    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.putpalette([0, 0, 0, *colour])
     image.save(path)
+
+
+def _coded_palette(path):
+    """What tools that shrink PNG files make of id 255."""
+    _palette(path, (255, 0, 0))
 
 
 def _blue(path):
@@ -94,6 +99,7 @@ IMAGE, MASK = "validation/c1/c1_0.JPEG", "validation-segmentation/c1/c1_0.png"
         (MASK, lambda path: write_label_map(path, labels(1, 65535, 999)), "id out of range", "found the id 999, 65535;"),
         (MASK, _grey, "wrong mode", "8-bit grey PNG; expected 8-bit RGB"),
         (MASK, _palette, "wrong mode", "bit palette PNG; expected 8-bit RGB"),
+        (MASK, _coded_palette, "unreadable mask", "index 1 has the colour of id 255"),
         (MASK, _blue, "wrong mode", "blue values up to 7; expected id = R + 256 G with B = 0"),
         (MASK, lambda path: Image.new("RGBA", SIZE, (1, 0, 0, 255)).save(path), "wrong mode", "8-bit RGBA PNG"),
     ],
