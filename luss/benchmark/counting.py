@@ -177,7 +177,7 @@ def _count(job: tuple, rules: Rules) -> Counted:
         labels, attention = _read_prediction(job, rules)
         curve = None if rules.edges is None else count_attention(labels, attention, gt, rules.edges)
         counted = count_arrays(labels if rules.threshold is None else apply_threshold(labels, attention, rules.threshold), gt, rules, name, gt_path)
-        if curve is not None and rules.limit is not None:  # ids that the threshold hides count in the curve
+        if curve is not None and rules.limit is not None and labels.max() > rules.limit:  # ids that the threshold hides count in the curve
             check_ids(np.unique(labels), rules.limit, name, "generated", "is the number of generated categories right?")
         return replace(counted, curve=curve)
     except LussError as error:
