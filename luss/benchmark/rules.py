@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.data.folder import MASK_FOLDER
 from engine.runtime.errors import LussError
 from engine.storage.atomic import read_json
+from luss.benchmark.categories import NESTED_TEST_IN_LARGER_VAL
 from luss.settings import flatten
 
 
@@ -83,12 +84,6 @@ PROTOCOLS = {
     )
 }
 
-SPLIT_IMAGES = {  # of the published sets, by number of categories
-    50: {"validation": 752, "test": 1682},
-    300: {"validation": 4097, "test": 9088},
-    919: {"validation": 12419, "test": 27423},
-}
-TEST_IN_VALIDATION = {(50, 300): 1, (50, 919): 4, (300, 919): 19}  # (tested set, larger set): images of its test in the larger set's validation
 PREDICTIONS = {"unsupervised": "7-predict", "distance": "distance-1-predict", "semi": "semi-2-predict"}  # stage folders with <split>/<class>/*.png
 _STAGES = {  # stage folders, as beginnings of their names, that a protocol's predictions come from
     "unsupervised": ("1-", "2-", "3-", "4-", "5-", "6-", "7-"),
@@ -192,7 +187,7 @@ def _other_images(rule: Protocol, history: dict, stages: dict, target: int | Non
 
 def _masks_of_larger_set(history: dict, target: int | None) -> Iterable[str]:
     number = history.get("validation_categories") or history.get("categories")
-    hidden = TEST_IN_VALIDATION.get((target, number))
+    hidden = NESTED_TEST_IN_LARGER_VAL.get((target, number))
     if hidden:
         images = "1 test image" if hidden == 1 else f"{hidden} test images"
         yield (

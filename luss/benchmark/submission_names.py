@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from engine.data.folder import ImageItem
 from engine.runtime.errors import LussError
-from luss.benchmark.rules import SPLIT_IMAGES
+from luss.benchmark.categories import SPLIT_SIZES
 from luss.benchmark.submission_archive import Problem, entry_problem
 from luss.benchmark.submission_texts import MATCH_FILE, METHOD_FILE
 
@@ -87,7 +87,7 @@ def expected_maps(contents: Contents, items: Sequence[ImageItem] | None, split: 
         example = next(name for name in contents.maps if "/" not in name)
         text = f"{len(contents.maps) - len(nested)} maps at the root stand beside {len(nested)} in class folders"
         problems.append(Problem("layout", example, text))
-    published = SPLIT_IMAGES.get(num_classes, {}).get(split)
+    published = SPLIT_SIZES.get(num_classes, {}).get(split)
     if items is None:
         problems += _names_alone(contents, published, split, num_classes)
         jobs = [MapJob(index, name, None, posixpath.dirname(name)) for name, index in contents.maps.items()]

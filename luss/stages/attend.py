@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.data import Loader, MultiCropDataset
-from engine.runtime.processes import rank, world_size
+from engine.data import MultiCropDataset
+from engine.runtime.processes import world_size
 from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
@@ -13,7 +13,7 @@ from luss.models.build import attention_net, load, parameters, variables
 from luss.models.layers import set_training
 from luss.settings import Settings
 
-from .common import Job, batch_size, images, optimizer_kind, stage_weights, to_crop_major, training_std, workers
+from .common import Job, batch_size, images, optimizer_kind, run_options, stage_weights, to_crop_major, training_loader, training_std
 from .pretrain import normalize_prototypes
 
 TRAINABLE = ("fbg", "prototypes")
@@ -51,17 +51,7 @@ def run(job: Job) -> dict:
         if "queue" in arrays:
             queue[0] = EmbeddingQueue(length, s.model.feat_dim, arrays["queue"])
 
-    with Loader(
-        dataset,
-        batch,
-        seed=s.run.seed + 1,
-        workers=workers(s),
-        shuffle=True,
-        drop_last=True,
-        rank=rank(),
-        world_size=world_size(),
-        on_bad=job.bad_images(folder).record,
-    ) as loader:
+    with training_loader(job, dataset, folder, batch, s.run.seed + 1) as loader:
         loop = TrainingRun(
             job.path,
             title="attend",
@@ -72,11 +62,7 @@ def run(job: Job) -> dict:
             schedule=cosine_schedule(a.base_lr, a.final_lr, a.epochs, loader.steps_per_epoch),
             extra=lambda: {"queue": queue[0].rows.numpy()} if queue[0] else {},
             restore_extra=restore,
-            checkpoint_minutes=s.run.checkpoint_minutes,
-            checkpoint_steps=s.run.checkpoint_steps,
-            keep_every_epochs=s.run.keep_every_epochs,
-            log_every=s.run.log_every,
-            tensorboard=s.run.tensorboard,
+            **run_options(s),
         )
         std = training_std(s)
         for step in loop.steps():

@@ -7,7 +7,7 @@ from engine.storage.atomic import write_json
 from luss.benchmark.evaluate import evaluate_counts, evaluate_folder
 from luss.benchmark.store import load_counts
 
-from .common import Job, evaluation_workers, has_masks, images, say
+from .common import Job, evaluation_workers, images, nothing_to_score, say
 
 
 def evaluate_distance(job: Job) -> dict:
@@ -22,9 +22,7 @@ def evaluate(job: Job, stage: str) -> dict:
     """Metrics in percent, ids taken as class ids; "rematched" holds those after matching anew, as the published distance-matching script does."""
     s = job.settings
     split = s.data.evaluation_split
-    if not has_masks(s, split):
-        say(f"{stage}: {s.data.root} has no {split}-segmentation/: there is nothing to score against")
-        write_json(str(job.path / "metrics.json"), {"note": f"no masks for {split}"})
+    if nothing_to_score(job, stage):
         return {}
     if split not in s.predict.splits:
         raise LussError(f"predict.splits = {', '.join(s.predict.splits)}: it must contain {split} for the metrics")

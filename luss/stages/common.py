@@ -11,6 +11,7 @@ import numpy as np
 from engine.data import STD, STD_PUBLISHED, BadImages, ImageFolder, Loader, list_images, normalize
 from engine.runtime import LussError, jt
 from engine.runtime.processes import rank, world_size
+from engine.storage.atomic import write_json
 from engine.training.checkpoint import read_checkpoint, section
 from luss.settings import Settings
 from luss.workspace import StageFolder, Workspace
@@ -64,6 +65,44 @@ def batch_size(total: int, name: str) -> int:
     return total // world_size()
 
 
+def training_loader(job: Job, dataset, folder: ImageFolder, batch: int, seed: int, drop_last: bool = True) -> Loader:
+    """Shuffled batches of `batch` images of this process, out of the images of `folder` that `dataset` is made of."""
+    return Loader(
+        dataset,
+        batch,
+        seed=seed,
+        workers=workers(job.settings),
+        shuffle=True,
+        drop_last=drop_last,
+        rank=rank(),
+        world_size=world_size(),
+        on_bad=job.bad_images(folder).record,
+    )
+
+
+def run_options(settings: Settings) -> dict:
+    """What every TrainingRun takes from the settings: checkpoints and log."""
+    r = settings.run
+    return {
+        "checkpoint_minutes": r.checkpoint_minutes,
+        "checkpoint_steps": r.checkpoint_steps,
+        "keep_every_epochs": r.keep_every_epochs,
+        "log_every": r.log_every,
+        "tensorboard": r.tensorboard,
+    }
+
+
+def nothing_to_score(job: Job, title: str) -> bool:
+    """Whether the evaluation split has no masks; then metrics.json says so."""
+    s = job.settings
+    split = s.data.evaluation_split
+    if has_masks(s, split):
+        return False
+    say(f"{title}: {s.data.root} has no {split}-segmentation/: there is nothing to score against")
+    write_json(str(job.path / "metrics.json"), {"note": f"no masks for {split}"})
+    return True
+
+
 def training_std(settings: Settings) -> tuple:
     """Standard deviation used by stages 1 and 2: the published runs had a typo in its first value."""
     return STD_PUBLISHED if settings.run.published_quirks else STD
@@ -85,8 +124,9 @@ def stage_weights(job: Job, stage: str) -> dict[str, np.ndarray]:
     return section(arrays, "model/")
 
 
-def whole_images(job: Job, dataset, folder: ImageFolder, size: int, skip=frozenset()):
-    """Yield (positions, images (n, h, w, 3) uint8, sizes (n, 2)) in batches of at most `size` of equal shape, for this process's share.
+def whole_images(job: Job, dataset, folder: ImageFolder, size: int, skip=frozenset(), *, share: bool = True):
+    """Yield (positions, images (n, h, w, 3) uint8, sizes (n, 2)) in batches of at most `size` of equal shape, for this process's share,
+    or with share=False all of them in every process.
 
     Positions in `skip` are left out. At most eight batches are held at a time.
     """
@@ -105,8 +145,8 @@ def whole_images(job: Job, dataset, folder: ImageFolder, size: int, skip=frozens
         workers=workers(s),
         shuffle=False,
         drop_last=False,
-        rank=rank(),
-        world_size=world_size(),
+        rank=rank() if share else 0,
+        world_size=world_size() if share else 1,
         collate="list",
         on_bad=job.bad_images(folder).record,
     ) as loader:

@@ -72,7 +72,8 @@ def make_bank(job: Job, net: ResNet) -> tuple[np.ndarray, np.ndarray]:
     dataset = WholeImageDataset(folder.items, s.distance.resize, s.run.published_quirks)
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     with Progress("bank", len(folder.items), unit="image", quiet=os.environ.get("LUSS_QUIET") == "1") as progress:
-        for positions, batch, _ in whole_images(job, dataset, folder, s.distance.batch_size):
+        # every process needs the whole bank, and train-semi is 1 % of the images: each makes it for itself
+        for positions, batch, _ in whole_images(job, dataset, folder, s.distance.batch_size, share=False):
             for position, vectors in zip(positions, pixel_vectors(net, jt.array(normalize(batch))).numpy()):
                 path = mask_path(s.data.root, "train-semi", folder.items[position].key)
                 found[position] = instance_vectors(vectors, read_label_map(path))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from engine.data import Loader, PseudoLabelDataset, normalize
+from engine.data import PseudoLabelDataset, normalize
 from engine.runtime import jt
-from engine.runtime.processes import rank, world_size
 from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
@@ -13,7 +12,7 @@ from luss.losses import segmentation_loss, shrink_labels
 from luss.models.build import finetune_net, load, parameters, variables
 from luss.models.layers import set_training
 
-from .common import Job, batch_size, images, optimizer_kind, stage_weights, workers
+from .common import Job, batch_size, images, optimizer_kind, run_options, stage_weights, training_loader
 
 
 def finetune_step(net, optimizer: LarcSGD, x, labels, lr: float) -> dict:
@@ -33,17 +32,7 @@ def run(job: Job) -> dict:
     dataset = PseudoLabelDataset(folder.items, str(job.workspace.stage("label").path / "train"), s.run.seed + 2, f.size, (f.min_scale, f.max_scale))
     o = s.optimizer
     optimizer = LarcSGD(parameters(net), optimizer_kind(s), o.momentum, o.weight_decay, o.trust)
-    with Loader(
-        dataset,
-        batch_size(f.batch_size, "finetune.batch_size"),
-        seed=s.run.seed + 2,
-        workers=workers(s),
-        shuffle=True,
-        drop_last=True,
-        rank=rank(),
-        world_size=world_size(),
-        on_bad=job.bad_images(folder).record,
-    ) as loader:
+    with training_loader(job, dataset, folder, batch_size(f.batch_size, "finetune.batch_size"), s.run.seed + 2) as loader:
         loop = TrainingRun(
             job.path,
             title="finetune",
@@ -52,11 +41,7 @@ def run(job: Job) -> dict:
             loader=loader,
             epochs=f.epochs,
             schedule=cosine_schedule(f.base_lr, f.final_lr, f.epochs, loader.steps_per_epoch),
-            checkpoint_minutes=s.run.checkpoint_minutes,
-            checkpoint_steps=s.run.checkpoint_steps,
-            keep_every_epochs=s.run.keep_every_epochs,
-            log_every=s.run.log_every,
-            tensorboard=s.run.tensorboard,
+            **run_options(s),
         )
         for step in loop.steps():
             labels = shrink_labels(step.batch["label"], f.label_scale, s.run.published_quirks)

@@ -18,7 +18,7 @@ from luss.benchmark.matching import match_to_json, read_match
 from luss.models.build import finetune_net, load
 from luss.models.layers import set_training
 
-from .common import Job, evaluation_workers, has_masks, images, say, stage_weights, whole_images
+from .common import Job, evaluation_workers, has_masks, images, nothing_to_score, say, stage_weights, whole_images
 from .writing import MapWriter, map_path
 
 MapsOf = Callable[[np.ndarray, np.ndarray], Iterable[np.ndarray]]  # (n, h, w, 3) uint8 and (n, 2) sizes -> n maps (H, W) of ids
@@ -88,9 +88,7 @@ def evaluate(job: Job) -> dict:
     """Score the evaluation split with the match that stage 4 wrote; metrics in percent, and the counts that they are from."""
     s = job.settings
     split = s.data.evaluation_split
-    if not has_masks(s, split):
-        say(f"evaluate: {s.data.root} has no {split}-segmentation/: there is nothing to score against")
-        write_json(str(job.path / "metrics.json"), {"note": f"no masks for {split}"})
+    if nothing_to_score(job, "evaluate"):
         return {}
     match_file = job.workspace.stage("predict").path / "match.json"
     if not match_file.exists():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engine.data import Loader, MultiCropDataset
+from engine.data import MultiCropDataset
 from engine.runtime import jt
-from engine.runtime.processes import rank, world_size
+from engine.runtime.processes import world_size
 from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
@@ -15,7 +15,7 @@ from luss.models.layers import l2_normalize, set_training
 from luss.models.state_dict import read_state_dict
 from luss.settings import Settings
 
-from .common import Job, batch_size, images, optimizer_kind, say, to_crop_major, training_std, workers
+from .common import Job, batch_size, images, optimizer_kind, run_options, say, to_crop_major, training_loader, training_std
 
 
 def normalize_prototypes(net) -> None:
@@ -73,17 +73,7 @@ def run(job: Job) -> dict:
         if "queue" in arrays:
             queues.append(EmbeddingQueue(length, s.model.feat_dim, arrays["queue"]))
 
-    with Loader(
-        dataset,
-        batch,
-        seed=s.run.seed,
-        workers=workers(s),
-        shuffle=True,
-        drop_last=True,
-        rank=rank(),
-        world_size=world_size(),
-        on_bad=job.bad_images(folder).record,
-    ) as loader:
+    with training_loader(job, dataset, folder, batch, s.run.seed) as loader:
         o = s.optimizer
         schedule = cosine_schedule(o.base_lr, o.final_lr, epochs, loader.steps_per_epoch, min(o.warmup_epochs, epochs), o.start_warmup)
         loop = TrainingRun(
@@ -96,11 +86,7 @@ def run(job: Job) -> dict:
             schedule=schedule,
             extra=lambda: {"queue": queues[0].rows.numpy()} if queues else {},
             restore_extra=restore,
-            checkpoint_minutes=s.run.checkpoint_minutes,
-            checkpoint_steps=s.run.checkpoint_steps,
-            keep_every_epochs=s.run.keep_every_epochs,
-            log_every=s.run.log_every,
-            tensorboard=s.run.tensorboard,
+            **run_options(s),
         )
         std = training_std(s)
         for step in loop.steps():

@@ -6,11 +6,10 @@ import os
 
 import numpy as np
 
-from engine.data import AnnotatedDataset, Loader, normalize
+from engine.data import AnnotatedDataset, normalize
 from engine.ops.label_maps import enlarge_labels
 from engine.ops.upsample import upsample_bilinear
 from engine.runtime import LussError, jt
-from engine.runtime.processes import rank, world_size
 from engine.runtime.seeding import seed_everything
 from engine.training.adamw import AdamW
 from engine.training.loop import TrainingRun
@@ -20,7 +19,7 @@ from luss.losses import segmentation_loss
 from luss.models.build import layer_rates, load, parameters, semi_net, variables
 from luss.models.layers import set_training
 
-from .common import Job, batch_size, images, stage_weights, workers
+from .common import Job, batch_size, images, run_options, stage_weights, training_loader
 from .predict import maps_from_logits, write_predictions
 
 
@@ -68,17 +67,7 @@ def run(job: Job) -> dict:
     dataset = AnnotatedDataset(folder.items, mask_root, s.run.seed + 3, o.size, scale, o.jitter, o.grey, o.blur)
     trained = parameters(net)
     optimizer = AdamW(trained, o.weight_decay, layer_rates(s.model.arch, trained, o.layer_decay))
-    with Loader(
-        dataset,
-        batch_size(o.batch_size, "semi.batch_size"),
-        seed=s.run.seed + 3,
-        workers=workers(s),
-        shuffle=True,
-        drop_last=False,
-        rank=rank(),
-        world_size=world_size(),
-        on_bad=job.bad_images(folder).record,
-    ) as loader:
+    with training_loader(job, dataset, folder, batch_size(o.batch_size, "semi.batch_size"), s.run.seed + 3, drop_last=False) as loader:
         rate = o.base_lr * o.batch_size / 256
         loop = TrainingRun(
             job.path,
@@ -88,11 +77,7 @@ def run(job: Job) -> dict:
             loader=loader,
             epochs=o.epochs,
             schedule=half_cosine_schedule(rate, o.final_lr, o.epochs, loader.steps_per_epoch, o.warmup_epochs),
-            checkpoint_minutes=s.run.checkpoint_minutes,
-            checkpoint_steps=s.run.checkpoint_steps,
-            keep_every_epochs=s.run.keep_every_epochs,
-            log_every=s.run.log_every,
-            tensorboard=s.run.tensorboard,
+            **run_options(s),
         )
         for step in loop.steps():
             loop.after(step, semi_step(net, optimizer, step.batch["image"], step.batch["label"], step.lr, o.micro_batch))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.runtime.errors import LussError
-from luss.benchmark.rules import PROTOCOLS, SPLIT_IMAGES, TEST_IN_VALIDATION, history_of, warnings_for
+from luss.benchmark.categories import NESTED_TEST_IN_LARGER_VAL, SPLIT_SIZES
+from luss.benchmark.rules import PROTOCOLS, history_of, warnings_for
 from luss.settings import load_settings
 
 STAGES = ("1-pretrain", "2-attend", "3-cluster", "4-threshold", "5-label", "6-finetune", "7-predict")
@@ -42,7 +43,7 @@ def data_folder(root: Path, categories: int, splits: tuple[str, ...] = ("train",
 
 def test_the_four_competitions():
     assert {name: rule.competition for name, rule in PROTOCOLS.items()} == {"unsupervised": 1317, "distance": 1315, "semi": 1318, "free": 1316}
-    assert [SPLIT_IMAGES[number]["test"] for number in (50, 300, 919)] == [1682, 9088, 27423]
+    assert [SPLIT_SIZES[number]["test"] for number in (50, 300, 919)] == [1682, 9088, 27423]
     with pytest.raises(LussError, match="--protocol fre: no such protocol; there are unsupervised, distance, semi, free"):
         warnings_for("fre", {})
 
@@ -89,7 +90,7 @@ def test_full_imagenet_is_named():
     assert any("stage 1 took training images of 919" in text for text in found) and any("later stages took" in text for text in found)
 
 
-@pytest.mark.parametrize(("sets", "images"), TEST_IN_VALIDATION.items())
+@pytest.mark.parametrize(("sets", "images"), NESTED_TEST_IN_LARGER_VAL.items())
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_masks_of_a_larger_set(protocol, sets, images):
     target, larger = sets
