@@ -1,11 +1,13 @@
-"""Images in: listing, decoding, crops, augmentation, normalisation and the loader. NumPy and Pillow only, never Jittor."""
+"""Images in: listing, decoding, plans of crops, and the loader. Never Jittor: loading processes import this."""
 
-from .crops import correspondence_grids, crop_rng, random_resized_crop
-from .datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset
+from .crop_plan import CropGroup, center_crops, plan_crops
+from .crops import correspondence_grids, resize_shorter
+from .datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset, crop_major
 from .decode import BadImages, UnreadableImage, decode_image, decode_rgb
 from .folder import ImageFolder, ImageItem, fingerprint, list_images, mask_path
 from .loader import Loader
 from .normalize import MEAN, STD, STD_PUBLISHED, normalize
+from .ragged import Ragged
 
 __all__ = [
     "MEAN",
@@ -14,20 +16,24 @@ __all__ = [
     "AnnotatedDataset",
     "BadImages",
     "CenterCropDataset",
+    "CropGroup",
     "ImageFolder",
     "ImageItem",
     "Loader",
     "MultiCropDataset",
     "PseudoLabelDataset",
+    "Ragged",
     "UnreadableImage",
     "WholeImageDataset",
+    "center_crops",
     "correspondence_grids",
-    "crop_rng",
+    "crop_major",
     "decode_image",
     "decode_rgb",
     "fingerprint",
     "list_images",
     "mask_path",
     "normalize",
-    "random_resized_crop",
+    "plan_crops",
+    "resize_shorter",
 ]

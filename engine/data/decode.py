@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import os
+import stat
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -24,30 +28,91 @@ class UnreadableImage(LussError):
         return UnreadableImage, (self.path, self.reason)
 
 
-def decode_image(path: str) -> Image.Image:
-    """The image at `path` as a Pillow RGB image, fully decoded.
+MAX_PIXELS = 178_956_970  # of one image: Pillow's own limit against decompression bombs
 
-    Grey, CMYK, palette, 16-bit and alpha images are converted (alpha is dropped, 16-bit values are scaled to 0..255); the
-    suffix does not matter; the EXIF orientation is ignored, as the published data preparation does.
+
+def read_file(path: str) -> bytes:
+    """Bytes of a regular file.
+
+    Raises:
+        UnreadableImage: missing, empty, not permitted, or not a regular file; a named pipe is refused, not waited for.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        with os.fdopen(handle, "rb", buffering=0) as stream:
+            kind = os.fstat(handle).st_mode
+            if not stat.S_ISREG(kind):
+                raise UnreadableImage(path, "a folder, not a file" if stat.S_ISDIR(kind) else "not a regular file")
+            data = stream.read()
+    except FileNotFoundError as error:
+        raise UnreadableImage(path, "no such file") from error
+    except OSError as error:
+        raise UnreadableImage(path, error.strerror or str(error)) from error
+    if not data:
+        raise UnreadableImage(path, "empty file")
+    return data
+
+
+def decode_image(path: str) -> Image.Image:
+    """The image at `path` as a Pillow RGB image, fully decoded; see `decode_bytes`.
 
     Raises:
         UnreadableImage: missing, empty, truncated, or not an image.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd palettes and EXIF blocks: Pillow warns and decodes them all the same
-            with Image.open(path) as image:
-                image.load()
-                return image if image.mode == "RGB" else _to_rgb(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise a dozen types (OSError, SyntaxError, struct.error, ...) for damaged files
-        raise UnreadableImage(path, _reason(path, error)) from error
+    return decode_bytes(read_file(path), path)
 
 
 def decode_rgb(path: str) -> np.ndarray:
-    """The image at `path` as (H, W, 3) uint8; see `decode_image`."""
+    """The image at `path` as (H, W, 3) uint8; see `decode_bytes`."""
     return np.array(decode_image(path))
+
+
+def decode_bytes(data, path: str) -> Image.Image:
+    """An image file's content as a Pillow RGB image, fully decoded.
+
+    Grey, CMYK, palette, 16-bit and alpha images are converted (alpha is dropped, 16-bit values are scaled to 0..255); the
+    suffix does not matter; the EXIF orientation is ignored, as the published data preparation does.
+
+    Args:
+        data: bytes-like. path: for errors.
+
+    Raises:
+        UnreadableImage: truncated, of more than MAX_PIXELS, or not an image.
+    """
+    with _pillow(data, path) as image:
+        image.load()
+        return image if image.mode == "RGB" else _to_rgb(image)
+
+
+def image_size(data, path: str) -> tuple[int, int]:
+    """(width, height) from an image file's header, by Pillow.
+
+    Raises:
+        UnreadableImage: of more than MAX_PIXELS, or not an image.
+    """
+    with _pillow(data, path) as image:
+        return image.size
+
+
+@contextlib.contextmanager
+def _pillow(data, path: str) -> Iterator[Image.Image]:
+    """Open `data` with Pillow; whatever goes wrong in the block is an UnreadableImage."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd palettes and EXIF blocks: Pillow warns and decodes them all the same
+            with Image.open(io.BytesIO(data)) as image:
+                check_pixels(path, *image.size)
+                yield image
+    except (MemoryError, UnreadableImage):
+        raise
+    except Exception as error:  # Pillow's readers raise a dozen types (OSError, SyntaxError, struct.error, ...) for damaged files
+        raise UnreadableImage(path, _reason(data, path, error)) from error
+
+
+def check_pixels(path: str, width: int, height: int) -> None:
+    """Raises: UnreadableImage where a header claims more than MAX_PIXELS."""
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(path, f"{width}x{height} pixels are more than {MAX_PIXELS}: refused as a decompression bomb")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -61,16 +126,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(path: str, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if os.path.getsize(path) == 0:
-        return "empty file"
+def _reason(data, path: str, error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS} pixels: refused as a decompression bomb"
     if isinstance(error, UnidentifiedImageError):
-        with open(path, "rb") as stream:
-            head = stream.read(256).lstrip().lower()
+        head = bytes(data[:256]).lstrip().lower()
         return "an HTML page, not an image" if head.startswith((b"<!doctype html", b"<html", b"<head")) else "not an image of a known format"
     return " ".join(f"{error}".split()) or type(error).__name__
 
