@@ -68,7 +68,8 @@ class EncodedImage:
             except ValueError:  # truncated, or damaged in a way that Pillow may tolerate: it decides
                 return self._by_pillow(place)
             if decoded.shape != (height, width, 3):
-                raise UnreadableImage(self.path, f"decodes to {decoded.shape[1]}x{decoded.shape[0]}, its header says {width}x{height} at 1/{reduction}")
+                found = f"{decoded.shape[1]}x{decoded.shape[0]}"
+                raise UnreadableImage(self.path, f"decodes to {found} pixels, its header promises {width}x{height} at 1/{reduction}")
             return pixels.reshape(height, width, 3)
         return self._by_pillow(place)
 

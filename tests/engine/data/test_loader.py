@@ -168,9 +168,9 @@ def test_errors_of_the_listener_reach_the_consumer():
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_samples_of_differing_shapes_have_to_be_named_ragged(workers):
-    with loader(Numbers(5, unequal=True), 2, workers=workers, shuffle=False) as refused:
-        with pytest.raises(ValueError, match=r"y: samples of shapes .* cannot be stacked; name the key in dataset.ragged"):
-            list(refused.epoch(0))
+    pattern = r"y: samples of shapes .* cannot be stacked; name the key in dataset.ragged"
+    with loader(Numbers(5, unequal=True), 2, workers=workers, shuffle=False) as refused, pytest.raises(ValueError, match=pattern):
+        list(refused.epoch(0))
     with loader(Numbers(5, ragged=True), 2, workers=workers, shuffle=False) as ragged:
         batch = next(ragged.epoch(0))
     assert [array.shape for array in batch["y"]] == [(1, 2), (2, 2)] and batch["index"].tolist() == [0, 1]
