@@ -14,8 +14,19 @@ inline vf luma(const Pixel& p) { // every sum is below 2^24, so exact
     return whole((19595.0f * p.r + 38470.0f * p.g + 7471.0f * p.b + 32768.0f) * (1.0f / 65536));
 }
 
-// Image.blend: clipped, then truncated
-inline vf blend(vf from, vf to, float factor) { return whole(least(most(from + factor * (to - from), vf{}), every(255.0f))); }
+// Image.blend: clipped, then truncated; between the two nothing needs clipping
+template <bool BEYOND> inline vf blend(vf from, vf to, float factor) {
+    const vf mixed = from + factor * (to - from);
+    return whole(BEYOND ? least(most(mixed, vf{}), every(255.0f)) : mixed);
+}
+
+inline void blend(vf from, Pixel& p, float factor) {
+    if (factor > 1) {
+        p = {blend<true>(from, p.r, factor), blend<true>(from, p.g, factor), blend<true>(from, p.b, factor)};
+    } else {
+        p = {blend<false>(from, p.r, factor), blend<false>(from, p.g, factor), blend<false>(from, p.b, factor)};
+    }
+}
 
 // RGB -> HSV -> add to H modulo 256 -> RGB. Pillow computes partly in double; these float formulas give its bytes for all colours
 // (the test goes through all of them).
@@ -58,17 +69,10 @@ struct Colour {
     explicit Colour(const luss_crop& c) : crop(c), shift(static_cast<float>(luss_hue_shift(c.hue))) {}
 
     void step(int which, Pixel& p) const {
-        if (which == LUSS_BRIGHTNESS) {
-            p.r = blend(vf{}, p.r, crop.brightness), p.g = blend(vf{}, p.g, crop.brightness), p.b = blend(vf{}, p.b, crop.brightness);
-        } else if (which == LUSS_CONTRAST) {
-            const vf flat = every(mean);
-            p.r = blend(flat, p.r, crop.contrast), p.g = blend(flat, p.g, crop.contrast), p.b = blend(flat, p.b, crop.contrast);
-        } else if (which == LUSS_SATURATION) {
-            const vf grey = luma(p);
-            p.r = blend(grey, p.r, crop.saturation), p.g = blend(grey, p.g, crop.saturation), p.b = blend(grey, p.b, crop.saturation);
-        } else {
-            turn_hue(p, shift);
-        }
+        if (which == LUSS_BRIGHTNESS) blend(vf{}, p, crop.brightness);
+        if (which == LUSS_CONTRAST) blend(every(mean), p, crop.contrast);
+        if (which == LUSS_SATURATION) blend(luma(p), p, crop.saturation);
+        if (which == LUSS_HUE) turn_hue(p, shift);
     }
 
     // Steps [from, to) of `steps` on every pixel; returns the sum of the luma after them where `summing`.

@@ -2,6 +2,7 @@
 // the second pass work on 16 rows in one vector too, so that no pass gathers. Floats in between; rounded to 8 bits once, at the end.
 #pragma once
 #include <algorithm>
+#include <cstddef>
 #include <vector>
 
 #include "lanes.h"
@@ -51,29 +52,50 @@ struct Resizer {
     Taps rows, columns;
     std::vector<float> wide; // (bytes of a row, BLOCK): one block of result rows, transposed
 
-    // LANES neighbouring bytes of a row; `end` is where the buffer ends.
-    static vf pixels(const uint8_t* p, const uint8_t* end) {
-        if (__builtin_expect(end - p >= LANES, 1)) return floats(load<vb>(p));
+    // LANES neighbouring bytes; `end` is where the buffer ends, looked at only where that may matter.
+    template <bool NEAR_END> static vf pixels(const uint8_t* p, const uint8_t* end) {
+        if (!NEAR_END || end - p >= LANES) return floats(load<vb>(p));
         vb v = {};
         if (end > p) std::memcpy(&v, p, end - p);
         return floats(v);
     }
 
-    void vertical(const uint8_t* image, size_t pitch, const uint8_t* end, int length, int top, int height) {
-        for (int j = 0; j < length; j += LANES)
+    template <bool NEAR_END> void vertical(const uint8_t* image, size_t pitch, const uint8_t* end, int length, int top, int height) {
+        const uint8_t* source[BLOCK];
+        const float* weights[BLOCK];
+        int count[BLOCK];
+        for (int r = 0; r < BLOCK; ++r) {
+            const int y = std::min(top + r, height - 1);
+            source[r] = image + rows.first[y] * pitch;
+            weights[r] = &rows.weights[static_cast<size_t>(y) * rows.stride];
+            count[r] = rows.count[y];
+        }
+        // The next block's pixels are asked for here: only a strip of each row is read at a time, which no hardware sees through
+        const int next = std::min(top + BLOCK, height - 1), after = std::min(top + 2 * BLOCK, height) - 1;
+        const int soon = rows.first[next], later = rows.first[after] + rows.count[after];
+        for (int j = 0; j < length; j += 2 * LANES) {
+            if (j % 64 == 0)
+                for (int y = soon; y < later; ++y) __builtin_prefetch(image + y * pitch + j);
             for (int r0 = 0; r0 < BLOCK; r0 += LANES) {
-                vf v[LANES];
+                vf left[LANES], right[LANES];
                 for (int r = 0; r < LANES; ++r) {
-                    const int y = std::min(top + r0 + r, height - 1), count = rows.count[y];
-                    const float* w = &rows.weights[static_cast<size_t>(y) * rows.stride];
-                    const uint8_t* p = image + rows.first[y] * pitch + j;
-                    vf sum = w[0] * pixels(p, end);
-                    for (int k = 1; k < count; ++k) sum += w[k] * pixels(p += pitch, end);
-                    v[r] = sum;
+                    const uint8_t* p = source[r0 + r] + j;
+                    const float* w = weights[r0 + r];
+                    const float* const stop = w + count[r0 + r];
+                    vf a = *w * pixels<NEAR_END>(p, end), b = *w * pixels<NEAR_END>(p + LANES, end);
+                    while (++w < stop) {
+                        p += pitch;
+                        a += *w * pixels<NEAR_END>(p, end);
+                        b += *w * pixels<NEAR_END>(p + LANES, end);
+                    }
+                    left[r] = a, right[r] = b;
                 }
-                transpose<vf, vi, LANES>(v);
-                for (int i = 0; i < LANES; ++i) store(&wide[static_cast<size_t>(j + i) * BLOCK + r0], v[i]);
+                transpose<vf, vi, LANES>(left);
+                transpose<vf, vi, LANES>(right);
+                float* out = &wide[static_cast<size_t>(j) * BLOCK + r0];
+                for (int i = 0; i < LANES; ++i) store(out + i * BLOCK, left[i]), store(out + (LANES + i) * BLOCK, right[i]);
             }
+        }
     }
 
     void horizontal(int first_column, bool flip, int top, Planes& out) {
@@ -109,10 +131,13 @@ struct Resizer {
         const int first = columns.first[0], last = columns.first[out.width - 1] + columns.count[out.width - 1];
         const int length = 3 * (last - first);
         const size_t pitch = static_cast<size_t>(3) * size.width;
-        wide.resize(static_cast<size_t>(length + LANES) * BLOCK);
+        wide.resize(static_cast<size_t>(length + 2 * LANES) * BLOCK);
         const uint8_t* origin = image + down.low * pitch + static_cast<size_t>(3) * (across.low + first);
         for (int top = 0; top < out.height; top += BLOCK) {
-            vertical(origin, pitch, end, length, top, out.height);
+            const int bottom = std::min(top + BLOCK, out.height) - 1;
+            const size_t last_row = static_cast<size_t>(rows.first[bottom] + rows.count[bottom] - 1);
+            const bool near_end = end - origin < static_cast<ptrdiff_t>(last_row * pitch + length + 2 * LANES);
+            (near_end ? vertical<true>(origin, pitch, end, length, top, out.height) : vertical<false>(origin, pitch, end, length, top, out.height));
             horizontal(first, crop.flip, top, out);
         }
     }

@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <cstring>
 #include <utility>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace luss {
 
@@ -27,12 +30,33 @@ template <class V> inline V load(const void* p) {
 template <class V> inline void store(void* p, V v) { std::memcpy(p, &v, sizeof v); }
 
 inline vf floats(vi v) { return __builtin_convertvector(v, vf); }
-inline vf floats(vb v) { return floats(__builtin_convertvector(v, vi)); }
 inline vi truncated(vf v) { return __builtin_convertvector(v, vi); }
-inline vf whole(vf v) { return floats(truncated(v)); } // towards zero
-inline vb bytes(vf v) { return __builtin_convertvector(truncated(v), vb); } // lanes must lie in [0, 256)
+
+// Bytes to floats and back (lanes in [0, 256), cut off), smaller, larger, and whole numbers towards zero: g++ 12 makes poor code of these from the extension alone.
+#if defined(__AVX512BW__)
+inline vf floats(vb v) { return (vf)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32((__m128i)v)); }
+inline vb bytes(vf v) { return (vb)_mm512_cvtepi32_epi8(_mm512_cvttps_epi32((__m512)v)); }
+inline vf least(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+inline vf most(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+inline vf whole(vf v) { return (vf)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+#elif defined(__AVX2__)
+inline vf floats(vb v) { return (vf)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)v))); }
+inline vb bytes(vf v) {
+    const __m256i whole = _mm256_cvttps_epi32((__m256)v);
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    return (vb)_mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+}
+inline vf least(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+inline vf most(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+inline vf whole(vf v) { return (vf)_mm256_round_ps((__m256)v, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+#else
+inline vf floats(vb v) { return floats(__builtin_convertvector(v, vi)); }
+inline vb bytes(vf v) { return __builtin_convertvector(truncated(v), vb); }
 inline vf least(vf a, vf b) { return a < b ? a : b; }
 inline vf most(vf a, vf b) { return a > b ? a : b; }
+inline vf whole(vf v) { return floats(truncated(v)); }
+#endif
+
 inline vf every(float x) { return x - vf{}; }
 inline vi lane_numbers() {
     vi v;
