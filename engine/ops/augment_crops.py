@@ -1,0 +1,121 @@
+"""From decoded images and a crop plan to normalised crops: cut, resize, flip, colour jitter, grey, blur, normalise (spec/pass.md 3.2 and 7)."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+from ..runtime.native import load_native
+from .crop_checks import check_crops, check_images, check_pixels, check_size, check_threads
+from .kernel_folder import kernel_folder
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+_TYPES = {"float32": 0, "float16": 1, "uint8": 2}
+
+
+def augment_crops(
+    pixels,  # (bytes,) uint8: NumPy array, or jt.Var on the device
+    images: np.ndarray,  # (m,) IMAGE
+    crops: np.ndarray,  # (n,) CROP
+    size: int | tuple[int, int],  # side, or (h, w)
+    *,
+    mean: tuple[float, float, float] = MEAN,
+    std: tuple[float, float, float] = STD,
+    dtype: str = "float32",
+    bleed: bool = False,
+):
+    """Augmented crops of decoded images, (value / 255 - mean) / std, channels first.
+
+    The arithmetic is Pillow's (engine.ops.augment_crops_reference): jitter and grey to the bit, the resized crop within one level of 255 and a
+    quarter level on average, the blur within half a level on average (more at the border, which Pillow replicates after each of its passes).
+
+    Args:
+        pixels: The images' bytes; what lies between images is not read.
+        images: Where each image lies; see engine.ops.crop_table.
+        crops: What to do; the steps and their order stand in engine.ops.crop_table.
+        size: Height and width of every result, at least 1.
+        mean, std: Of the channels, on a scale of 0 to 1; std > 0.
+        dtype: "float32" or "float16".
+        bleed: The filter may reach over the box's edge into the image, as when the whole image is resized and the box cut out after that.
+
+    Returns: jt.Var (n, 3, h, w); n == 0 is fine.
+    Raises: ValueError names the argument and record, what was found and what was expected: an image outside the buffer, a box outside its
+        image, a number that is not finite or out of its range.
+    Gradient: none, the inputs are integers. Deterministic on CPU and CUDA; both agree within one level before normalisation. On the CPU the
+        result is the same for any number of threads and on every processor.
+    """
+    from ..runtime import jt
+
+    _check_type(dtype, ("float32", "float16"))
+    host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
+    return jt.array(augment_crops_host(host, images, crops, size, mean=mean, std=std, dtype=dtype, bleed=bleed))
+
+
+def augment_crops_host(
+    pixels: np.ndarray,
+    images: np.ndarray,
+    crops: np.ndarray,
+    size: int | tuple[int, int],
+    *,
+    mean: tuple[float, float, float] = MEAN,
+    std: tuple[float, float, float] = STD,
+    dtype: str = "float32",
+    bleed: bool = False,
+    out: np.ndarray | None = None,
+    threads: int | None = None,
+) -> np.ndarray:
+    """`augment_crops` on the CPU, into NumPy; never imports Jittor. The interpreter's lock is released while it works.
+
+    Args:
+        dtype: also "uint8": the levels 0..255, (n, h, w, 3), without mean and std.
+        out: contiguous array of the result's shape and type, to be filled and returned.
+        threads: None: all cores this process may use. The result does not depend on it. With 1 no thread is started, so it is safe in
+            forked processes.
+    """
+    _check_type(dtype, tuple(_TYPES))
+    length = check_pixels(pixels)
+    check_images(images, length, 3)
+    check_crops(crops, images)
+    height, width = check_size(size)
+    scale, shift = _affine(mean, std)
+    shape = (len(crops), height, width, 3) if dtype == "uint8" else (len(crops), 3, height, width)
+    if out is None:
+        out = np.empty(shape, dtype)
+    elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
+        found = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(f"out: expected a contiguous, writeable {shape} {dtype}, found {found}")
+    threads = check_threads(threads)
+    if len(crops) == 0:
+        return out
+    levels = np.arange(256, dtype=np.float32)
+    halves = (levels * scale[:, None] + shift[:, None]).astype(np.float16)
+    pixels, images, crops = (np.ascontiguousarray(array) for array in (pixels, images, crops))
+    arguments = (pixels, images, crops, scale, shift, halves, out)
+    at_pixels, at_images, at_crops, at_scale, at_shift, at_halves, at_out = (ctypes.c_void_p(array.ctypes.data) for array in arguments)
+    failed = _library().luss_augment_crops_cpu(
+        at_pixels, ctypes.c_int64(length), at_images, at_crops, ctypes.c_int64(len(crops)),
+        height, width, int(bool(bleed)), _TYPES[dtype], at_scale, at_shift, at_halves, at_out, min(threads, len(crops)),
+    )  # fmt: skip
+    if failed:
+        raise MemoryError(f"augment_crops: no memory for the intermediate rows of {len(crops)} crops of {height} x {width}")
+    return out
+
+
+def _library() -> ctypes.CDLL:
+    return load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))
+
+
+def _check_type(dtype: str, allowed: tuple[str, ...]) -> None:
+    if dtype not in allowed:
+        raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(allowed)}")
+
+
+def _affine(mean, std) -> tuple[np.ndarray, np.ndarray]:
+    """(3,) float32 scale and shift with value * scale + shift = (value / 255 - mean) / std."""
+    mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+    if mean.shape != (3,) or std.shape != (3,) or not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        raise ValueError(f"mean={mean.tolist()}, std={std.tolist()}: expected three finite numbers each, std > 0")
+    return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
