@@ -33,7 +33,8 @@ class Step:
     index: int  # steps done before this one
     epoch: int
     lr: float
-    batch: dict
+    batch: dict  # of the loader; what it borrows is valid until `after`
+    inputs: object = None  # what `prepare` made of the batch
 
 
 class TrainingRun:
@@ -43,6 +44,8 @@ class TrainingRun:
         folder: the stage's folder; `checkpoint.npz`, `log.csv` and `checkpoints/` go there.
         variables: name -> Var, the whole state of the model (parameters and statistics).
         schedule: (epochs * steps_per_epoch,) learning rates.
+        prepare: makes of a batch what the step takes (Vars: crops, on the device). On a GPU it is called for the next batch while the GPU
+            computes a step, so that copying and augmenting overlap with it; every Var that it returns is put in motion.
         extra: returns further arrays for the checkpoint (the queue); `restore_extra` takes them back.
         checkpoint_minutes, checkpoint_steps: a checkpoint is written when either has passed, and after each epoch.
         keep_every_epochs: keep a copy of the checkpoint in `checkpoints/` every so many epochs and at the end; 0 = none.
@@ -58,6 +61,7 @@ class TrainingRun:
         loader: Loader,
         epochs: int,
         schedule: np.ndarray,
+        prepare: Callable[[dict], object] = lambda batch: None,
         extra: Callable[[], dict] = dict,
         restore_extra: Callable[[dict, int], None] = lambda arrays, epoch: None,
         checkpoint_minutes: float = 15.0,
@@ -67,7 +71,9 @@ class TrainingRun:
         tensorboard: bool = True,
     ):
         self.folder, self.title, self.loader, self.epochs, self.schedule = Path(folder), title, loader, epochs, schedule
-        self.variables, self.optimizer, self.extra = variables, optimizer, extra
+        self.variables, self.optimizer, self.prepare, self.extra = variables, optimizer, prepare, extra
+        self._batches = None
+        self._next: tuple[dict, object] | None = None
         self.checkpoint_minutes, self.checkpoint_steps, self.keep_every = checkpoint_minutes, checkpoint_steps, keep_every_epochs
         self.log_every = log_every
         self.steps_per_epoch = loader.steps_per_epoch
@@ -101,13 +107,22 @@ class TrainingRun:
         """Yield the steps that are left; writes the last checkpoint when they are through."""
         quiet = not self.main or os.environ.get("LUSS_QUIET") == "1"
         with Progress(self.title, self.total, start=self.done, quiet=quiet) as self._progress:
+            self._batches = self.loader.steps(self.done, self.total)
             while self.done < self.total:
-                epoch, offset = divmod(self.done, self.steps_per_epoch)
-                for batch in self.loader.epoch(epoch, start_step=offset):
-                    yield Step(self.done, epoch, float(self.schedule[self.done]), batch)
+                batch, inputs = self._next or self._fetch()
+                self._next = None
+                yield Step(self.done, self.done // self.steps_per_epoch, float(self.schedule[self.done]), batch, inputs)
             self.save()
         if self.log:
             self.log.close()
+
+    def _fetch(self) -> tuple[dict, object]:
+        batch = next(self._batches)
+        inputs = self.prepare(batch)
+        for value in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
+            if isinstance(value, jt.Var):
+                value.sync()  # puts it in motion without waiting for the device
+        return batch, inputs
 
     def after(self, step: Step, figures: dict) -> None:
         """Finish a step: wait for it, check its figures, log, save a checkpoint when one is due, stop when asked to.
@@ -118,6 +133,8 @@ class TrainingRun:
         # Each step is carried out as a whole. Were the updates left to the next step's graph, a checkpoint between the two would
         # change what Jittor fuses, and with it the rounding: a result would depend on when checkpoints were written.
         jt.sync_all()
+        if jt.flags.use_cuda and self.done + 1 < self.total:
+            self._next = self._fetch()  # the device is busy with the step: its figures are waited for below
         values = {name: float(value.item()) if isinstance(value, jt.Var) else float(value) for name, value in figures.items()}
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:

@@ -13,7 +13,7 @@ from luss.models.build import attention_net, load, parameters, variables
 from luss.models.layers import set_training
 from luss.settings import Settings
 
-from .common import Job, batch_size, images, optimizer_kind, run_options, stage_weights, to_crop_major, training_loader, training_std
+from .common import Job, batch_size, crop_groups, images, optimizer_kind, run_options, stage_weights, training_loader, training_std
 from .pretrain import normalize_prototypes
 
 TRAINABLE = ("fbg", "prototypes")
@@ -51,6 +51,7 @@ def run(job: Job) -> dict:
         if "queue" in arrays:
             queue[0] = EmbeddingQueue(length, s.model.feat_dim, arrays["queue"])
 
+    std = training_std(s)
     with training_loader(job, dataset, folder, batch, s.run.seed + 1) as loader:
         loop = TrainingRun(
             job.path,
@@ -60,12 +61,11 @@ def run(job: Job) -> dict:
             loader=loader,
             epochs=a.epochs,
             schedule=cosine_schedule(a.base_lr, a.final_lr, a.epochs, loader.steps_per_epoch),
+            prepare=lambda batch: crop_groups(batch, (2,), (a.size,), std),
             extra=lambda: {"queue": queue[0].rows.numpy()} if queue[0] else {},
             restore_extra=restore,
             **run_options(s),
         )
-        std = training_std(s)
         for step in loop.steps():
-            groups = [to_crop_major(step.batch["crops0"], std)]
-            loop.after(step, attend_step(net, optimizer, groups, queue[0], step.lr, s, step.index < a.freeze_prototypes))
+            loop.after(step, attend_step(net, optimizer, step.inputs, queue[0], step.lr, s, step.index < a.freeze_prototypes))
     return {"steps": loop.total}

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data import STD, STD_PUBLISHED, BadImages, ImageFolder, Loader, list_images, normalize
+from engine.data import STD, STD_PUBLISHED, BadImages, ImageFolder, Loader, Ragged, WholeImageDataset, crop_major, list_images, resize_shorter
+from engine.ops.augment_crops import augment_crops
+from engine.ops.crop_labels import crop_labels_host
 from engine.runtime import LussError, jt
 from engine.runtime.processes import rank, world_size
 from engine.storage.atomic import write_json
@@ -76,6 +78,7 @@ def training_loader(job: Job, dataset, folder: ImageFolder, batch: int, seed: in
         drop_last=drop_last,
         rank=rank(),
         world_size=world_size(),
+        borrow=True,
         on_bad=job.bad_images(folder).record,
     )
 
@@ -112,10 +115,37 @@ def optimizer_kind(settings: Settings) -> str:
     return "sgd" if settings.run.published_quirks else settings.optimizer.kind
 
 
-def to_crop_major(crops: np.ndarray, std) -> jt.Var:
-    """(b, n, s, s, 3) uint8 -> (n b, 3, s, s) normalised: all images of crop 0, then all of crop 1."""
-    b, n, s = crops.shape[:3]
-    return jt.array(normalize(np.ascontiguousarray(crops.transpose(1, 0, 2, 3, 4)).reshape(n * b, s, s, 3), std))
+class DevicePixels:
+    """Decoded images of a batch where the model is, to be cut as often as need be; made before the next batch is asked for."""
+
+    def __init__(self, images: Ragged):
+        if jt.flags.use_cuda:
+            images = images.compact()
+            # Jittor copies the bytes to pinned memory now, and from there to the device on a stream of its own
+            self.pixels = jt.array(images.buffer)
+        else:
+            self.pixels = images.buffer
+        self.table = images.table
+
+    def crops(self, plans: np.ndarray, size, std=STD, *, bleed: bool = False) -> jt.Var:
+        """Normalised crops (n b, 3, h, w) of plans (b, n), all images of crop 0 first."""
+        return augment_crops(self.pixels, self.table, crop_major(plans), size, std=std, bleed=bleed)
+
+
+def crop_groups(batch: dict, counts, sizes, std) -> list[jt.Var]:
+    """One (n b, 3, s, s) Var a resolution, crop-major, of a batch of MultiCropDataset."""
+    pixels, groups, first = DevicePixels(batch["image"]), [], 0
+    for count, size in zip(counts, sizes):
+        groups.append(pixels.crops(batch["crops"][:, first : first + count], size, std))
+        first += count
+    return groups
+
+
+def labelled_crops(batch: dict, size: int) -> tuple[jt.Var, np.ndarray]:
+    """Normalised crops (b, 3, s, s) and their ids (b, s, s) int32, of a batch of PseudoLabelDataset or AnnotatedDataset."""
+    maps = batch["label"]
+    ids = crop_labels_host(maps.buffer, maps.table, np.arange(len(maps)), batch["rows"], batch["columns"])
+    return DevicePixels(batch["image"]).crops(batch["crops"], size), ids
 
 
 def stage_weights(job: Job, stage: str) -> dict[str, np.ndarray]:
@@ -124,22 +154,21 @@ def stage_weights(job: Job, stage: str) -> dict[str, np.ndarray]:
     return section(arrays, "model/")
 
 
-def whole_images(job: Job, dataset, folder: ImageFolder, size: int, skip=frozenset(), *, share: bool = True):
-    """Yield (positions, images (n, h, w, 3) uint8, sizes (n, 2)) in batches of at most `size` of equal shape, for this process's share,
-    or with share=False all of them in every process.
+def whole_images(job: Job, folder: ImageFolder, shorter: int, size: int, skip=frozenset(), *, share: bool = True):
+    """Yield (positions, normalised images (n, 3, h, w) Var, sizes (n, 2) of the originals) in batches of at most `size` of equal shape, for
+    this process's share, or with share=False all of them in every process. The shorter side is brought to `shorter` pixels.
 
     Positions in `skip` are left out. At most eight batches are held at a time.
     """
     s = job.settings
     seen = set(skip)
     todo = [i for i in range(len(folder.items)) if i not in seen]
-    subset = _Subset(dataset, todo)
     if not todo:
         return
     pending: dict[tuple, list] = {}
     held = 0
     with Loader(
-        subset,
+        _Subset(WholeImageDataset(folder.items), todo),
         min(size, len(todo)),
         seed=0,
         workers=workers(s),
@@ -147,39 +176,46 @@ def whole_images(job: Job, dataset, folder: ImageFolder, size: int, skip=frozens
         drop_last=False,
         rank=rank() if share else 0,
         world_size=world_size() if share else 1,
-        collate="list",
         on_bad=job.bad_images(folder).record,
     ) as loader:
         for batch in loader.epoch(0):
-            for index, image, original in zip(batch["index"], batch["image"], batch["size"]):
+            for index, image, crops, original in zip(batch["index"], batch["image"], batch["crops"], batch["size"]):
                 position = todo[int(index)]
                 if position in seen:  # padding to a multiple of the processes repeats some
                     continue
                 seen.add(position)
-                pending.setdefault(image.shape, []).append((position, image, original))
+                pending.setdefault(_shape(image, shorter, s), []).append((position, image, crops, original))
                 held += 1
             for shape in [k for k, v in pending.items() if len(v) >= size or held >= 8 * size]:
                 group = pending.pop(shape)
                 held -= len(group)
-                yield from _pieces(group, size)
-        for group in pending.values():
-            yield from _pieces(group, size)
+                yield from _pieces(group, size, shape)
+        for shape, group in pending.items():
+            yield from _pieces(group, size, shape)
 
 
-def _pieces(group: list, size: int):
+def _shape(image: np.ndarray, shorter: int, settings: Settings) -> tuple[int, int]:
+    """(h, w) at which the network sees an image; squashed to a square where the published Jittor code does so (section 12.2, J3)."""
+    if settings.run.published_quirks:
+        return shorter, shorter
+    width, height = resize_shorter(image.shape[1], image.shape[0], shorter)
+    return height, width
+
+
+def _pieces(group: list, size: int, shape: tuple[int, int]):
     for first in range(0, len(group), size):
-        part = group[first : first + size]
-        yield [p for p, _, _ in part], np.stack([image for _, image, _ in part]), np.stack([original for _, _, original in part])
+        positions, images, crops, originals = zip(*group[first : first + size])
+        yield list(positions), DevicePixels(Ragged.of(images)).crops(np.stack(crops), shape, bleed=True), np.stack(originals)
 
 
 class _Subset:
     """Some positions of a dataset; picklable."""
 
     def __init__(self, dataset, positions: list[int]):
-        self.dataset, self.positions = dataset, positions
+        self.dataset, self.positions, self.ragged = dataset, np.array(positions), dataset.ragged
 
     def __len__(self) -> int:
         return len(self.positions)
 
-    def load(self, epoch: int, index: int) -> dict:
-        return self.dataset.load(epoch, self.positions[index])
+    def load_many(self, epoch: int, indices, place) -> list:
+        return self.dataset.load_many(epoch, [int(self.positions[index]) for index in indices], place)

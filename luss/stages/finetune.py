@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from engine.data import PseudoLabelDataset, normalize
-from engine.runtime import jt
+from engine.data import PseudoLabelDataset
 from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
@@ -12,7 +11,7 @@ from luss.losses import segmentation_loss, shrink_labels
 from luss.models.build import finetune_net, load, parameters, variables
 from luss.models.layers import set_training
 
-from .common import Job, batch_size, images, optimizer_kind, run_options, stage_weights, training_loader
+from .common import Job, batch_size, images, labelled_crops, optimizer_kind, run_options, stage_weights, training_loader
 
 
 def finetune_step(net, optimizer: LarcSGD, x, labels, lr: float) -> dict:
@@ -41,9 +40,10 @@ def run(job: Job) -> dict:
             loader=loader,
             epochs=f.epochs,
             schedule=cosine_schedule(f.base_lr, f.final_lr, f.epochs, loader.steps_per_epoch),
+            prepare=lambda batch: labelled_crops(batch, f.size),
             **run_options(s),
         )
         for step in loop.steps():
-            labels = shrink_labels(step.batch["label"], f.label_scale, s.run.published_quirks)
-            loop.after(step, finetune_step(net, optimizer, jt.array(normalize(step.batch["image"])), labels, step.lr))
+            x, ids = step.inputs
+            loop.after(step, finetune_step(net, optimizer, x, shrink_labels(ids, f.label_scale, s.run.published_quirks), step.lr))
     return {"steps": loop.total}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data import ImageFolder, WholeImageDataset, normalize
+from engine.data import ImageFolder
 from engine.ops.label_maps import enlarge_labels, enlarge_map
 from engine.runtime import LussError, interrupt, jt
 from engine.storage.atomic import atomic_file, write_json
@@ -20,16 +20,11 @@ from .common import Job, evaluation_workers, has_masks, images, say, stage_weigh
 from .writing import MapWriter, map_path
 
 
-def grid_labels(net, x: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, h, w, 3) uint8 -> cluster ids 1..K (n, 4h', 4w') int32 and attention means, same shape, float32.
+def grid_labels(net, x, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised (n, 3, h, w) Var -> cluster ids 1..K (n, 4h', 4w') int32 and attention means, same shape, float32.
 
     The class of a pixel is the centroid with the largest cosine; the attention does not take part in it. centroids: (K, C4).
     """
-    return grid_labels_of(net, jt.array(normalize(x)), centroids)
-
-
-def grid_labels_of(net, x, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`grid_labels` of a normalised (n, 3, h, w) Var."""
     with jt.no_grad():
         f, m = net.attention(x)
         # cosine = f.c / |f||c|; |f| > 0 is common to all centroids and does not change which is largest
@@ -58,13 +53,12 @@ def _network(job: Job):
 def _write_maps(job: Job, folder: ImageFolder, target: Path, threshold: float, keep_attention: bool, title: str) -> None:
     s = job.settings
     net, centroids = _network(job)
-    dataset = WholeImageDataset(folder.items, s.label.resize, s.run.published_quirks)
     ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}  # maps appear whole: these are from before a stop
     with (
         Progress(title, len(folder.items), unit="image", start=len(ready), quiet=os.environ.get("LUSS_QUIET") == "1") as progress,
         MapWriter(s) as writer,
     ):
-        for positions, batch, sizes in whole_images(job, dataset, folder, s.label.batch_size, ready):
+        for positions, batch, sizes in whole_images(job, folder, s.label.resize, s.label.batch_size, ready):
             labels, attention = grid_labels(net, batch, centroids)
             for position, label, m, size in zip(positions, labels, attention, sizes):
                 ids, full = image_labels(label, m, (int(size[0]), int(size[1])), threshold)

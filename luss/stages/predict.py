@@ -8,7 +8,6 @@ from typing import Callable
 
 import numpy as np
 
-from engine.data import WholeImageDataset, normalize
 from engine.ops.label_maps import upsample_argmax_limited
 from engine.runtime import LussError, interrupt, jt
 from engine.storage.atomic import write_json
@@ -21,7 +20,7 @@ from luss.models.layers import set_training
 from .common import Job, evaluation_workers, has_masks, images, nothing_to_score, say, stage_weights, whole_images
 from .writing import MapWriter, map_path
 
-MapsOf = Callable[[np.ndarray, np.ndarray], Iterable[np.ndarray]]  # (n, h, w, 3) uint8 and (n, 2) sizes -> n maps (H, W) of ids
+MapsOf = Callable[[jt.Var, np.ndarray], Iterable[np.ndarray]]  # normalised (n, 3, h, w) and (n, 2) sizes -> n maps (H, W) of ids
 
 
 def predict_logits(net, x) -> np.ndarray:
@@ -45,11 +44,10 @@ def write_predictions(job: Job, resize: int, batch_size: int, maps_of: MapsOf) -
             continue
         folder = images(s, split)
         target = job.path / split
-        dataset = WholeImageDataset(folder.items, resize, s.run.published_quirks)
         ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}
         quiet = os.environ.get("LUSS_QUIET") == "1"
         with Progress(f"predict {split}", len(folder.items), unit="image", start=len(ready), quiet=quiet) as progress, MapWriter(s) as writer:
-            for positions, batch, sizes in whole_images(job, dataset, folder, batch_size, ready):
+            for positions, batch, sizes in whole_images(job, folder, resize, batch_size, ready):
                 for position, ids in zip(positions, maps_of(batch, sizes)):
                     writer.put(map_path(target, folder.items[position].key), ids)
                 progress.update(len(positions))
@@ -62,8 +60,8 @@ def write_predictions(job: Job, resize: int, batch_size: int, maps_of: MapsOf) -
 def maps_from_logits(logits_of, max_res: int) -> MapsOf:
     """The class of the largest enlarged logit at each pixel; logits_of: normalised Var -> (n, K + 1, h, w) array."""
 
-    def maps(batch: np.ndarray, sizes: np.ndarray) -> Iterable[np.ndarray]:
-        for logits, size in zip(logits_of(jt.array(normalize(batch))), sizes):
+    def maps(batch, sizes: np.ndarray) -> Iterable[np.ndarray]:
+        for logits, size in zip(logits_of(batch), sizes):
             yield upsample_argmax_limited(logits, (int(size[0]), int(size[1])), max_res)
 
     return maps
