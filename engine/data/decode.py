@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..runtime.errors import LussError
+from .image_file import MAX_PIXELS, open_regular, what_is_no_image
 
 
 class UnreadableImage(LussError):
@@ -31,12 +32,12 @@ def decode_image(path: str) -> Image.Image:
     suffix does not matter; the EXIF orientation is ignored, as the published data preparation does.
 
     Raises:
-        UnreadableImage: missing, empty, truncated, or not an image.
+        UnreadableImage: missing, empty, truncated, not an image or not even a file (a pipe, say), or of more than MAX_PIXELS pixels.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd palettes and EXIF blocks: Pillow warns and decodes them all the same
-            with Image.open(path) as image:
+            with open_regular(path) as stream, Image.open(stream) as image:
                 image.load()
                 return image if image.mode == "RGB" else _to_rgb(image)
     except MemoryError:
@@ -64,14 +65,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than the {MAX_PIXELS:,} pixels that are decoded"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if os.path.getsize(path) == 0:
         return "empty file"
     if isinstance(error, UnidentifiedImageError):
         with open(path, "rb") as stream:
-            head = stream.read(256).lstrip().lower()
-        return "an HTML page, not an image" if head.startswith((b"<!doctype html", b"<html", b"<head")) else "not an image of a known format"
+            return what_is_no_image(stream.read(256))
     return " ".join(f"{error}".split()) or type(error).__name__
 
 
