@@ -29,6 +29,7 @@ from .folder import ImageItem
 VERSION = 1
 FACTS = {"bytes": np.int64, "mtime_ns": np.int64, "checksum": np.uint64, "width": np.uint32, "height": np.uint32, "reason": np.uint32}
 _ARRAYS = {"names": np.uint8, "name_ends": np.int64, "class_index": np.int32, **FACTS}
+_RUN = 4096
 _REMEDY = "delete it and make it again with luss data index"
 
 
@@ -44,6 +45,15 @@ class Names(Sequence):
     def __getitem__(self, index: int) -> str:
         begin = self._ends[index - 1] if index else 0
         return os.fsdecode(self._values[begin : self._ends[index]].tobytes())
+
+    def __iter__(self) -> Iterator[str]:
+        begin = 0
+        for first in range(0, len(self), _RUN):  # as Python numbers, run by run: three times as fast as one by one
+            ends = self._ends[first : first + _RUN].tolist()
+            offset, values = begin, self._values[begin : ends[-1]].tobytes()
+            for end in ends:
+                yield os.fsdecode(values[begin - offset : end - offset])
+                begin = end
 
     @staticmethod
     def pack(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +81,14 @@ class Items(Sequence):
         return self._make(position)
 
     def __iter__(self) -> Iterator[ImageItem]:
-        return map(self._make, range(len(self)))
+        folder = os.path.join(self._folder, "")
+        for key, number in zip(self.keys(), _numbers(self._class_index)):
+            yield ImageItem(folder + key, key, number)
+
+    def keys(self) -> Iterator[str]:
+        """The keys of all items in order."""
+        for name, number in zip(self._names, _numbers(self._class_index)):
+            yield name if number < 0 else f"{self._classes[number]}/{name}"
 
     def key(self, index: int) -> str:
         """`self[index].key` for an index in 0..n-1."""
@@ -81,6 +98,11 @@ class Items(Sequence):
     def _make(self, index: int) -> ImageItem:
         key = self.key(index)
         return ImageItem(os.path.join(self._folder, key), key, int(self._class_index[index]))
+
+
+def _numbers(values: np.ndarray) -> Iterator[int]:
+    for first in range(0, len(values), _RUN):
+        yield from values[first : first + _RUN].tolist()
 
 
 class Manifest:

@@ -175,7 +175,7 @@ class _Build:
         return {name: np.concatenate([piece.facts[name] for piece in self.pieces]) for name in FACTS}, reasons
 
     def _recall_manifest(self, previous: Manifest, reread: frozenset[str]) -> None:
-        positions = {key: i for i, key in enumerate(map(previous.items.key, range(len(previous)))) if key not in reread}
+        positions = {key: i for i, key in enumerate(previous.items.keys()) if key not in reread}
         for piece in self.pieces:
             found = np.array([positions.get(item.key, -1) for item in piece.items])
             there = found >= 0

@@ -58,7 +58,7 @@ def check_manifest(manifest: Manifest, *, deep: bool = False, workers: int | Non
     """
     images = list_images(manifest.root, manifest.split)
     listed = {item.key for item in images.items}
-    keys = [manifest.items.key(i) for i in range(len(manifest))]
+    keys = list(manifest.items.keys())
     known = set(keys)
     there = np.array([i for i, key in enumerate(keys) if key in listed], np.int64)
     stop = threading.Event()
