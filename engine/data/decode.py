@@ -6,7 +6,6 @@ import contextlib
 import csv
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..runtime.errors import LussError
+from .image_file import MAX_PIXELS, open_regular, too_large, what_is_no_image
 
 
 class UnreadableImage(LussError):
@@ -28,9 +28,6 @@ class UnreadableImage(LussError):
         return UnreadableImage, (self.path, self.reason)
 
 
-MAX_PIXELS = 178_956_970  # of one image: Pillow's own limit against decompression bombs
-
-
 def read_file(path: str) -> bytes:
     """Bytes of a regular file.
 
@@ -38,11 +35,7 @@ def read_file(path: str) -> bytes:
         UnreadableImage: missing, empty, not permitted, or not a regular file; a named pipe is refused, not waited for.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        with os.fdopen(handle, "rb", buffering=0) as stream:
-            kind = os.fstat(handle).st_mode
-            if not stat.S_ISREG(kind):
-                raise UnreadableImage(path, "a folder, not a file" if stat.S_ISDIR(kind) else "not a regular file")
+        with open_regular(path) as stream:
             data = stream.read()
     except FileNotFoundError as error:
         raise UnreadableImage(path, "no such file") from error
@@ -106,13 +99,14 @@ def _pillow(data, path: str) -> Iterator[Image.Image]:
     except (MemoryError, UnreadableImage):
         raise
     except Exception as error:  # Pillow's readers raise a dozen types (OSError, SyntaxError, struct.error, ...) for damaged files
-        raise UnreadableImage(path, _reason(data, path, error)) from error
+        raise UnreadableImage(path, _reason(data, error)) from error
 
 
 def check_pixels(path: str, width: int, height: int) -> None:
     """Raises: UnreadableImage where a header claims more than MAX_PIXELS."""
-    if width * height > MAX_PIXELS:
-        raise UnreadableImage(path, f"{width}x{height} pixels are more than {MAX_PIXELS}: refused as a decompression bomb")
+    reason = too_large(width, height)
+    if reason:
+        raise UnreadableImage(path, reason)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -126,12 +120,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(data, path: str, error: Exception) -> str:
+def _reason(data, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
-        return f"more than {MAX_PIXELS} pixels: refused as a decompression bomb"
+        return f"more than the {MAX_PIXELS:,} pixels that are decoded"
     if isinstance(error, UnidentifiedImageError):
-        head = bytes(data[:256]).lstrip().lower()
-        return "an HTML page, not an image" if head.startswith((b"<!doctype html", b"<html", b"<head")) else "not an image of a known format"
+        return what_is_no_image(bytes(data[:256]))
     return " ".join(f"{error}".split()) or type(error).__name__
 
 

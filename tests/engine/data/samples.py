@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 
@@ -17,6 +18,16 @@ def photo(width: int, height: int, seed: int = 0) -> Image.Image:
     coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
     noise = rng.integers(-12, 13, (height, width, 3))
     return Image.fromarray(np.clip(np.asarray(coarse) + noise, 0, 255).astype(np.uint8))
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A small JPEG file whose header claims another size."""
+    stream = io.BytesIO()
+    photo(16, 16).save(stream, "JPEG")
+    content = bytearray(stream.getvalue())
+    place = content.index(b"\xff\xc0") + 5  # after marker, length and precision
+    content[place : place + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(content)
 
 
 def image_tree(root, classes=("n01", "n02"), per_class=3, split="train", size=(60, 48)):
