@@ -38,7 +38,7 @@ class _Planned:
 
     In a sample's "crops" the field `image` is 0; `crop_major` fills it in for a batch.
 
-    Sub-classes give `plan(epoch, indices, widths, heights) -> (b, n) CROP` in pixels of the original images.
+    Sub-classes give `plan(epoch, numbers, widths, heights) -> (b, n) CROP` in pixels of the original images.
     """
 
     ragged: tuple[str, ...] = ("image",)
@@ -63,7 +63,8 @@ class _Planned:
         good = [number for number, image in enumerate(opened) if not isinstance(image, UnreadableImage)]
         if good:
             sizes = np.array([opened[number].original for number in good], np.int64)
-            plans = self.plan(epoch, np.array([indices[number] for number in good]), sizes[:, 0], sizes[:, 1])
+            keys = np.array([self.images.number(indices[number]) for number in good])
+            plans = self.plan(epoch, keys, sizes[:, 0], sizes[:, 1])
             extras = self.extras(plans)
             for row, number in enumerate(good):
                 sample = self._decoded(indices[number], opened[number], plans[row], place)
@@ -79,23 +80,28 @@ class _Planned:
             return error
 
     def _decoded(self, index: int, image, plan: np.ndarray, place: Place):
+        width, height = image.original
+        crops = scaled(plan, image.width / width, image.height / height, image.width, image.height)
         try:
-            pixels = image.decode(place, reduction(plan, self.sizes) if self.sizes is not None else 1)
+            pixels = image.decode(place, reduction(crops, self.sizes) if self.sizes is not None else 1)
         except UnreadableImage as error:
             return error
-        return self.sample(index, image, pixels, plan)
+        rows, columns = pixels.shape[:2]
+        # A decoder's reduction by k makes each pixel of k x k, the last row and column of fewer: the scale is 1 / k all the same
+        crops = scaled(crops, 1 / _divisor(image.width, columns), 1 / _divisor(image.height, rows), columns, rows).copy()
+        crops["image"] = 0
+        return {"image": pixels, "crops": crops, **self.more(index, image, plan)}
 
-    def plan(self, epoch: int, indices: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    def plan(self, epoch: int, numbers: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     def extras(self, plans: np.ndarray) -> dict[str, np.ndarray]:
         """Arrays (b, ...) that follow from the plans of several images; a row of each goes into the image's sample."""
         return {}
 
-    def sample(self, index: int, image, pixels: np.ndarray, plan: np.ndarray) -> dict[str, np.ndarray]:
-        crops = scaled(plan, image, pixels).copy()
-        crops["image"] = 0
-        return {"image": pixels, "crops": crops}
+    def more(self, index: int, image, plan: np.ndarray) -> dict[str, np.ndarray]:
+        """What a sample holds beside pixels and crops; `plan` is in pixels of the original image."""
+        return {}
 
 
 def crop_major(crops: np.ndarray) -> np.ndarray:
@@ -105,20 +111,16 @@ def crop_major(crops: np.ndarray) -> np.ndarray:
     return listed.reshape(-1)
 
 
-def scaled(plan: np.ndarray, image, pixels: np.ndarray) -> np.ndarray:
-    """The plan with its boxes in pixels of the decoded image instead of the original one."""
-    (width, height), (rows, columns) = image.original, pixels.shape[:2]
-    if (columns, rows) == (width, height):
-        return plan
-    plan = plan.copy()
-    # A decoder's reduction by k makes each pixel of exactly k x k, the last row and column of fewer: the scale is 1 / k all the same
-    across = image.width / width / _divisor(image.width, columns)
-    down = image.height / height / _divisor(image.height, rows)
+def scaled(crops: np.ndarray, across: float, down: float, columns: int, rows: int) -> np.ndarray:
+    """Boxes in pixels of a smaller image of columns x rows; the crops themselves where nothing changes."""
+    if across == down == 1:
+        return crops
+    crops = crops.copy()
     for name, scale, limit in zip(_BOX, (across, down, across, down), (columns, rows, columns, rows)):
-        plan[name] = np.minimum(plan[name] * scale, limit)
-    plan["width"] = np.minimum(plan["width"], columns - plan["left"])
-    plan["height"] = np.minimum(plan["height"], rows - plan["top"])
-    return plan
+        crops[name] = np.minimum(crops[name] * scale, limit)
+    crops["width"] = np.minimum(crops["width"], columns - crops["left"])
+    crops["height"] = np.minimum(crops["height"], rows - crops["top"])
+    return crops
 
 
 def _divisor(full: int, decoded: int) -> int:
@@ -161,8 +163,8 @@ class MultiCropDataset(_Planned):
         self.sizes = np.repeat(sizes, crops)
         self.with_grids = with_grids
 
-    def plan(self, epoch: int, indices: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
-        return plan_crops(self.groups, self.seed, epoch, indices, widths, heights)
+    def plan(self, epoch: int, numbers: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
+        return plan_crops(self.groups, self.seed, epoch, numbers, widths, heights)
 
     def extras(self, plans: np.ndarray) -> dict[str, np.ndarray]:
         if not self.with_grids:
@@ -183,7 +185,7 @@ class CenterCropDataset(_Planned):
         super().__init__(images)
         self.resize, self.crop, self.square = resize, crop, square
 
-    def plan(self, epoch: int, indices: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    def plan(self, epoch: int, numbers: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
         return center_crops(widths, heights, self.resize, self.crop, self.square)[:, None]
 
 
@@ -193,14 +195,14 @@ class WholeImageDataset(_Planned):
     A sample is {"image": (h, w, 3) uint8, "crops": (1,) CROP of the whole image, "size": (2,) int64 = height and width of the original}.
     """
 
-    def plan(self, epoch: int, indices: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
-        crops = np.zeros((len(indices), 1), CROP)
+    def plan(self, epoch: int, numbers: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
+        crops = np.zeros((len(numbers), 1), CROP)
         crops["order"] = -1
         crops["width"], crops["height"] = widths[:, None], heights[:, None]
         return crops
 
-    def sample(self, index: int, image, pixels: np.ndarray, plan: np.ndarray) -> dict[str, np.ndarray]:
-        return {**super().sample(index, image, pixels, plan), "size": np.array([image.original[1], image.original[0]], np.int64)}
+    def more(self, index: int, image, plan: np.ndarray) -> dict[str, np.ndarray]:
+        return {"size": np.array([image.original[1], image.original[0]], np.int64)}
 
 
 class _Labelled(_Planned):
@@ -217,8 +219,8 @@ class _Labelled(_Planned):
         self.label_root, self.seed, self.groups = str(label_root), seed, (group,)
         self.sizes = np.array([group.size])
 
-    def plan(self, epoch: int, indices: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
-        return plan_crops(self.groups, self.seed, epoch, indices, widths, heights)
+    def plan(self, epoch: int, numbers: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
+        return plan_crops(self.groups, self.seed, epoch, numbers, widths, heights)
 
     def label_path(self, index: int) -> str:
         return os.path.join(self.label_root, os.path.splitext(self.images.key(index))[0] + ".png")
@@ -234,11 +236,11 @@ class _Labelled(_Planned):
             ) from error
         return coded[..., 0] + np.left_shift(coded[..., 1], 8, dtype=np.uint16)
 
-    def sample(self, index: int, image, pixels: np.ndarray, plan: np.ndarray) -> dict[str, np.ndarray]:
+    def more(self, index: int, image, plan: np.ndarray) -> dict[str, np.ndarray]:
         label = self.label(index, image)
         box = tuple(int(plan[0][name]) for name in _BOX)
         rows, columns = label_indices((label.shape[1], label.shape[0]), image.original, box, bool(plan[0]["flip"]), int(self.sizes[0]))
-        return {**super().sample(index, image, pixels, plan), "label": label, "rows": rows, "columns": columns}
+        return {"label": label, "rows": rows, "columns": columns}
 
 
 class PseudoLabelDataset(_Labelled):

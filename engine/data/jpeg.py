@@ -40,8 +40,8 @@ class EncodedImage:
             try:
                 self.height, self.width, colours, _ = simplejpeg.decode_jpeg_header(data)
                 self._turbo = colours in _KNOWN
-            except ValueError:  # what libjpeg-turbo does not take, Pillow may, and else says why
-                self._turbo = False
+            except (ValueError, KeyError):  # KeyError: simplejpeg's word for a header without known colours
+                self._turbo = False  # Pillow may take it, and else says why
         if not self._turbo:
             self.width, self.height = image_size(data, path)
         check_pixels(path, self.width, self.height)
@@ -78,3 +78,20 @@ class EncodedImage:
         pixels = place(image.nbytes).reshape(image.shape)
         pixels[...] = image
         return pixels
+
+
+class RawImage:
+    """Pixels that are stored as they are; the same face as EncodedImage.
+
+    Args:
+        data: bytes-like, height * width * 3 bytes. original: see EncodedImage.
+    """
+
+    def __init__(self, data, path: str, width: int, height: int, original: tuple[int, int]):
+        self.data, self.path, self.width, self.height, self.original = data, path, width, height, original
+
+    def decode(self, place: Callable[[int], np.ndarray], reduction: int = 1) -> np.ndarray:
+        """A copy of the pixels, (height, width, 3) uint8; never reduced."""
+        pixels = place(self.height * self.width * 3)
+        pixels[:] = np.frombuffer(self.data, np.uint8)
+        return pixels.reshape(self.height, self.width, 3)

@@ -9,7 +9,8 @@ import numpy as np
 
 from .decode import read_file
 from .folder import ImageItem
-from .jpeg import EncodedImage
+from .jpeg import EncodedImage, RawImage
+from .packed import PackedImages
 
 
 class Texts:
@@ -42,6 +43,10 @@ class ImageFiles:
         """<class>/<file>."""
         return self._keys[index]
 
+    def number(self, index: int) -> int:
+        """What an image's random draws are keyed by."""
+        return index
+
     def path(self, index: int) -> str:
         return self._paths[index]
 
@@ -51,6 +56,32 @@ class ImageFiles:
         return EncodedImage(read_file(path), path)
 
 
-def image_source(images: Sequence[ImageItem] | ImageFiles):
-    """`images` itself where it has `open` and `key`, else the files it lists."""
+class PackedFiles:
+    """Images of a pack (`luss data pack`)."""
+
+    def __init__(self, pack: PackedImages):
+        self.pack = pack
+
+    def __len__(self) -> int:
+        return len(self.pack)
+
+    def key(self, index: int) -> str:
+        return self.pack.items.key(index)
+
+    def number(self, index: int) -> int:
+        """The image's position in the manifest that the pack was made from: its crops are those of the file there."""
+        return int(self.pack.source[index])
+
+    def open(self, index: int) -> EncodedImage | RawImage:
+        """Raises: LussError where the record is damaged."""
+        record, name = self.pack.record(index), f"{self.pack.path}: {self.key(index)}"
+        if self.pack.settings.encoding == "raw":
+            return RawImage(record.data, name, record.width, record.height, record.original)
+        return EncodedImage(record.data, name, record.original)
+
+
+def image_source(images: Sequence[ImageItem] | PackedImages | ImageFiles | PackedFiles):
+    """What opens images by their number: `images` itself, or the files that they list, or the records of a pack."""
+    if isinstance(images, PackedImages):
+        return PackedFiles(images)
     return images if hasattr(images, "open") else ImageFiles(images)
