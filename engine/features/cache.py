@@ -19,6 +19,7 @@ from .shard import DamagedShard, Shard
 from .stream import fill, read_ahead
 
 _MAPS = 256  # files mapped at a time: each takes a file descriptor
+_PIECE = 256 << 10  # bytes copied twice at a time
 
 
 class FeatureCache:
@@ -180,27 +181,33 @@ class FeatureCache:
     def take_stored(self, stored: np.ndarray, out: np.ndarray) -> None:
         """Copy rows by their numbers as stored; blocks that are read for the first time are verified."""
         if len(self.shards) == 1:
-            self._take(0, stored, out)
+            np.take(self._verified(0, stored), stored, axis=0, out=out, mode="clip")
             return
         owner = np.searchsorted(self.starts, stored, "right") - 1
-        for number in np.unique(owner):
+        counts = np.bincount(owner, minlength=len(self.shards))
+        step = max(1, min(len(stored), _PIECE // self.header.row_bytes))
+        piece = np.empty((step, self.dim), self.dtype)
+        for number in np.flatnonzero(counts):
             places = np.flatnonzero(owner == number)
             rows = stored[places] - self.starts[number]
+            mapped = self._verified(number, rows)
             if places[-1] - places[0] + 1 == len(places):
-                self._take(number, rows, out[places[0] : places[-1] + 1])
-            else:
-                part = np.empty((len(places), self.dim), self.dtype)
-                self._take(number, rows, part)
-                out[places] = part
+                np.take(mapped, rows, axis=0, out=out[places[0] : places[-1] + 1], mode="clip")
+                continue
+            for first in range(0, len(rows), step):  # NumPy cannot take to scattered places: by way of a piece that stays in the core's cache
+                part = rows[first : first + step]
+                np.take(mapped, part, axis=0, out=piece[: len(part)], mode="clip")
+                out[places[first : first + step]] = piece[: len(part)]
 
-    def _take(self, number: int, rows: np.ndarray, out: np.ndarray) -> None:
+    def _verified(self, number: int, rows: np.ndarray) -> np.ndarray:
+        """A shard's map, of which the blocks that hold `rows` are verified. Rows are in range, so that `take` may "clip", which copies once."""
         shard = self.shards[number]
         shard.check_size()
         mapped = self.map(number)
         if self.checked and not shard.verified.all():
-            for block in np.unique(rows // self.header.block_rows):
+            for block in np.flatnonzero(np.bincount(rows // self.header.block_rows)):
                 shard.verify_block(block, mapped)
-        np.take(mapped, rows, axis=0, out=out, mode="clip")  # the numbers are in range; "raise" would go through a buffer
+        return mapped
 
     def _refuse_damage(self, states: list[RankState], partial: bool) -> None:
         damage = [(d.shard, d.text) for state in states for d in state.damage]

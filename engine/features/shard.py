@@ -89,7 +89,7 @@ class Shard:
     def map(self) -> np.ndarray:
         """(rows, dim) read-only map of the file."""
         self.check_size()
-        return np.memmap(self.path, self.header.value_type, "r", DATA_OFFSET, (self.rows, self.header.dim))
+        return np.asarray(np.memmap(self.path, self.header.value_type, "r", DATA_OFFSET, (self.rows, self.header.dim)))
 
     def check_size(self) -> None:
         """Touching a map beyond the file's end would kill the process, so the size is looked at before."""
