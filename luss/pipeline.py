@@ -30,7 +30,14 @@ _MODEL = ("model", "run.seed", "run.published_quirks")
 PLAN = (
     Stage("pretrain", "luss.stages.pretrain:run", (*_MODEL, "pretrain", "swav", "optimizer"), (), ("train",)),
     Stage("attend", "luss.stages.attend:run", (*_MODEL, "attend", "swav", "optimizer", "pretrain.jitter"), ("pretrain/checkpoint.npz",), ("train",)),
-    Stage("cluster", "luss.stages.cluster:run", (*_MODEL, "cluster"), ("attend/checkpoint.npz",), ("train", "evaluation")),
+    Stage(
+        "features",
+        "luss.stages.features:run",
+        ("model", "run.published_quirks", "features.dtype", "features.resize", "features.crop", "features.batch_size"),
+        ("attend/checkpoint.npz",),
+        ("train", "evaluation"),
+    ),
+    Stage("cluster", "luss.stages.cluster:run", ("run.seed", "cluster"), ("features/features.json",), ("train", "evaluation")),
     Stage(
         "threshold",
         "luss.stages.pixel_labels:choose_threshold",

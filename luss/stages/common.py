@@ -133,7 +133,7 @@ def whole_images(job: Job, dataset, folder: ImageFolder, size: int, skip=frozens
     s = job.settings
     seen = set(skip)
     todo = [i for i in range(len(folder.items)) if i not in seen]
-    subset = _Subset(dataset, todo)
+    subset = Subset(dataset, todo)
     if not todo:
         return
     pending: dict[tuple, list] = {}
@@ -172,7 +172,7 @@ def _pieces(group: list, size: int):
         yield [p for p, _, _ in part], np.stack([image for _, image, _ in part]), np.stack([original for _, _, original in part])
 
 
-class _Subset:
+class Subset:
     """Some positions of a dataset; picklable."""
 
     def __init__(self, dataset, positions: list[int]):
