@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from engine.data import PackedImages
-from engine.data.manifest import Manifest, load_manifest
+from engine.data import Manifest, PackedImages
+from engine.data.manifest import load_manifest
 from engine.data.manifest_build import open_manifest
 from engine.data.manifest_check import check_manifest
 from engine.runtime.errors import LussError
@@ -22,13 +22,12 @@ def root_of(settings: Settings, stage: str = "") -> str:
     return settings.data.pretrain_root if stage == "pretrain" and settings.data.pretrain_root else settings.data.root
 
 
-def manifest_path(space: Workspace, root: str, split: str) -> str:
+def manifest_path(space: Workspace, settings: Settings, split: str, stage: str = "") -> str:
     """<root>/<split>.manifest where `luss data index` has made one, else <workspace>/manifests/<split>.manifest."""
+    root = root_of(settings, stage)
     shared = os.path.join(root, f"{split}.manifest")
-    if os.path.exists(shared):
-        return shared
-    name = split if os.path.realpath(root) == _known_root(space, root, split) else f"{split}-{_short(root)}"
-    return str(space.path / FOLDER / f"{name}.manifest")
+    name = split if root == settings.data.root else f"{stage}-{split}"
+    return shared if os.path.exists(shared) else str(space.path / FOLDER / f"{name}.manifest")
 
 
 def split_images(space: Workspace, settings: Settings, split: str, stage: str = "") -> Manifest:
@@ -40,7 +39,7 @@ def split_images(space: Workspace, settings: Settings, split: str, stage: str = 
     root = root_of(settings, stage)
     key = (str(space.path), root, split)
     if key not in _opened:
-        path = manifest_path(space, root, split)
+        path = manifest_path(space, settings, split, stage)
         if rank() == 0:
             _make_current(root, split, path)
         barrier()
@@ -51,8 +50,20 @@ def split_images(space: Workspace, settings: Settings, split: str, stage: str = 
 def known_images(space: Workspace, settings: Settings, split: str, stage: str = "") -> Manifest | None:
     """The manifest as it was made last, without a look at the images; None where there is none as yet."""
     root = root_of(settings, stage)
-    path = manifest_path(space, root, split)
+    path = manifest_path(space, settings, split, stage)
     return load_manifest(path, root) if os.path.exists(path) else None
+
+
+def _make_current(root: str, split: str, path: str) -> None:
+    quiet = os.environ.get("LUSS_QUIET") == "1"
+    folder = os.path.dirname(path)
+    if os.path.exists(path) and not os.access(folder, os.W_OK):
+        found = check_manifest(load_manifest(path, root), quiet=quiet)
+        if not found.current:
+            raise LussError(f"{found}; {folder} is not writable here")
+        return
+    os.makedirs(folder, exist_ok=True)
+    open_manifest(root, split, path, quiet=quiet)
 
 
 def forget() -> None:

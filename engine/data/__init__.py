@@ -6,7 +6,9 @@ from .datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, Pse
 from .decode import BadImages, UnreadableImage, decode_image, decode_rgb
 from .folder import ImageFolder, ImageItem, fingerprint, list_images, mask_path
 from .loader import Loader
+from .manifest import Manifest
 from .normalize import MEAN, STD, STD_PUBLISHED, normalize
+from .packed import PackedImages
 from .ragged import Ragged
 
 __all__ = [
@@ -20,7 +22,9 @@ __all__ = [
     "ImageFolder",
     "ImageItem",
     "Loader",
+    "Manifest",
     "MultiCropDataset",
+    "PackedImages",
     "PseudoLabelDataset",
     "Ragged",
     "UnreadableImage",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from .decode import read_file
 from .folder import ImageItem
 from .jpeg import EncodedImage, RawImage
+from .manifest import Manifest
 from .packed import PackedImages
 
 
@@ -56,6 +57,30 @@ class ImageFiles:
         return EncodedImage(read_file(path), path)
 
 
+class IndexedFiles:
+    """Images in files of their own that a manifest lists; a pickle holds the manifest's path alone."""
+
+    def __init__(self, manifest: Manifest):
+        self.manifest = manifest
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def key(self, index: int) -> str:
+        return self.manifest.items.key(index)
+
+    def number(self, index: int) -> int:
+        return index
+
+    def path(self, index: int) -> str:
+        return self.manifest.items[index].path
+
+    def open(self, index: int) -> EncodedImage:
+        """Raises: UnreadableImage."""
+        path = self.path(index)
+        return EncodedImage(read_file(path), path)
+
+
 class PackedFiles:
     """Images of a pack (`luss data pack`)."""
 
@@ -80,8 +105,14 @@ class PackedFiles:
         return EncodedImage(record.data, name, record.original)
 
 
-def image_source(images: Sequence[ImageItem] | PackedImages | ImageFiles | PackedFiles):
-    """What opens images by their number: `images` itself, or the files that they list, or the records of a pack."""
+def image_source(images):
+    """What opens images by their number.
+
+    Args:
+        images: a Manifest, an ImageFolder, a sequence of ImageItem, PackedImages, or one of the classes above.
+    """
     if isinstance(images, PackedImages):
         return PackedFiles(images)
-    return images if hasattr(images, "open") else ImageFiles(images)
+    if isinstance(images, Manifest):
+        return IndexedFiles(images)
+    return images if hasattr(images, "open") else ImageFiles(getattr(images, "items", images))

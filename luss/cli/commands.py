@@ -31,6 +31,13 @@ def run_stages(args: Namespace) -> None:
     pipeline.run(workspace, settings, stages=None if args.command == "run" else [args.command], dry_run=args.dry_run, untrained=False)
 
 
+def features(args: Namespace) -> None:
+    from luss.cli.features import check
+
+    if check(args):
+        run_stages(args)
+
+
 def run_demo(args: Namespace) -> None:
     overrides = [f"data.root={os.path.join(args.workspace, 'data')}", *_overrides(args)]
     settings = load_settings("demo", overrides=overrides)
@@ -127,7 +134,7 @@ def resolve(args: Namespace) -> tuple[str, Settings]:
     Without --preset and --config an existing workspace goes on with the settings stored in it: `luss attend --workspace W`
     must not silently take another preset than the run that made W.
     """
-    workspace = args.workspace or os.path.join("runs", args.preset or "demo")
+    workspace = workspace_of(args)
     stored = Workspace(workspace).settings_file
     overrides = _overrides(args)
     if args.preset is None and args.config is None and stored.is_file():
@@ -143,6 +150,10 @@ def resolve(args: Namespace) -> tuple[str, Settings]:
             )
         settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, root=own))
     return workspace, settings
+
+
+def workspace_of(args: Namespace) -> str:
+    return args.workspace or os.path.join("runs", args.preset or "demo")
 
 
 def _overrides(args: Namespace) -> list[str]:
@@ -181,6 +192,7 @@ HANDLERS = {
     "demo": run_demo,
     "run": run_stages,
     **{stage: run_stages for stage in STAGES},
+    "features": features,
     "evaluate": evaluate,
     "protocol": protocol,
     "report": report,

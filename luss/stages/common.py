@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data import STD, STD_PUBLISHED, BadImages, ImageFolder, Loader, Ragged, WholeImageDataset, crop_major, list_images, resize_shorter
+from engine.data import STD, STD_PUBLISHED, BadImages, Loader, Manifest, Ragged, WholeImageDataset, crop_major, resize_shorter
 from engine.ops.augment_crops import augment_crops
 from engine.ops.crop_labels import crop_labels_host
 from engine.runtime import LussError, jt
 from engine.runtime.processes import rank, world_size
 from engine.storage.atomic import write_json
 from engine.training.checkpoint import read_checkpoint, section
+from luss.images import split_images
 from luss.settings import Settings
 from luss.workspace import StageFolder, Workspace
 
@@ -32,7 +33,7 @@ class Job:
     def path(self):
         return self.folder.path
 
-    def bad_images(self, folder: ImageFolder) -> BadImages:
+    def bad_images(self, folder: Manifest) -> BadImages:
         return BadImages(len(folder.items), self.settings.data.max_unreadable, str(self.path / "bad_images.csv"))
 
 
@@ -50,10 +51,9 @@ def evaluation_workers(settings: Settings) -> int | None:
     return settings.data.workers if settings.data.workers >= 0 else None
 
 
-def images(settings: Settings, split: str, stage: str = "") -> ImageFolder:
-    """Images of a split; stage 1 may have a root of its own."""
-    root = settings.data.pretrain_root if stage == "pretrain" and settings.data.pretrain_root else settings.data.root
-    return list_images(root, split)
+def images(job: Job, split: str, stage: str = "") -> Manifest:
+    """Manifest of a split; stage 1 may have a root of its own."""
+    return split_images(job.workspace, job.settings, split, stage)
 
 
 def has_masks(settings: Settings, split: str) -> bool:
@@ -67,7 +67,7 @@ def batch_size(total: int, name: str) -> int:
     return total // world_size()
 
 
-def training_loader(job: Job, dataset, folder: ImageFolder, batch: int, seed: int, drop_last: bool = True) -> Loader:
+def training_loader(job: Job, dataset, folder: Manifest, batch: int, seed: int, drop_last: bool = True) -> Loader:
     """Shuffled batches of `batch` images of this process, out of the images of `folder` that `dataset` is made of."""
     return Loader(
         dataset,
@@ -154,7 +154,7 @@ def stage_weights(job: Job, stage: str) -> dict[str, np.ndarray]:
     return section(arrays, "model/")
 
 
-def whole_images(job: Job, folder: ImageFolder, shorter: int, size: int, skip=frozenset(), *, share: bool = True):
+def whole_images(job: Job, folder: Manifest, shorter: int, size: int, skip=frozenset(), *, share: bool = True):
     """Yield (positions, normalised images (n, 3, h, w) Var, sizes (n, 2) of the originals) in batches of at most `size` of equal shape, for
     this process's share, or with share=False all of them in every process. The shorter side is brought to `shorter` pixels.
 
@@ -168,7 +168,7 @@ def whole_images(job: Job, folder: ImageFolder, shorter: int, size: int, skip=fr
     pending: dict[tuple, list] = {}
     held = 0
     with Loader(
-        _Subset(WholeImageDataset(folder.items), todo),
+        Subset(WholeImageDataset(folder), todo),
         min(size, len(todo)),
         seed=0,
         workers=workers(s),
@@ -208,7 +208,7 @@ def _pieces(group: list, size: int, shape: tuple[int, int]):
         yield list(positions), DevicePixels(Ragged.of(images)).crops(np.stack(crops), shape, bleed=True), np.stack(originals)
 
 
-class _Subset:
+class Subset:
     """Some positions of a dataset; picklable."""
 
     def __init__(self, dataset, positions: list[int]):

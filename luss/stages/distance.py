@@ -68,7 +68,7 @@ def make_bank(job: Job, net: ResNet) -> tuple[np.ndarray, np.ndarray]:
     if kept.exists():
         with np.load(kept, allow_pickle=False) as arrays:
             return arrays["rows"], arrays["labels"]
-    folder = images(s, "train-semi")
+    folder = images(job, "train-semi")
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     with Progress("bank", len(folder.items), unit="image", quiet=os.environ.get("LUSS_QUIET") == "1") as progress:
         # every process needs the whole bank, and train-semi is 1 % of the images: each makes it for itself
@@ -109,7 +109,7 @@ def run(job: Job) -> dict:
     s = job.settings
     net = encoder(job)
     rows, labels = make_bank(job, net)
-    classes = len(images(s, "train-semi").classes)
+    classes = len(images(job, "train-semi").classes)
     say(f"distance: a bank of {len(rows)} vectors of {len(np.unique(labels))} ids from train-semi")
     bank = LabelledBank(rows, labels, classes + 1)
     counts = write_predictions(job, s.distance.resize, s.distance.batch_size, vote_maps(net, bank, s.distance.neighbours, s.distance.temperature))

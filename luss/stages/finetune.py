@@ -7,11 +7,12 @@ from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
 from engine.training.schedule import cosine_schedule
+from luss.images import training_images
 from luss.losses import segmentation_loss, shrink_labels
 from luss.models.build import finetune_net, load, parameters, variables
 from luss.models.layers import set_training
 
-from .common import Job, batch_size, images, labelled_crops, optimizer_kind, run_options, stage_weights, training_loader
+from .common import Job, batch_size, labelled_crops, optimizer_kind, run_options, stage_weights, training_loader
 
 
 def finetune_step(net, optimizer: LarcSGD, x, labels, lr: float) -> dict:
@@ -27,8 +28,8 @@ def run(job: Job) -> dict:
     net = finetune_net(s)
     set_training(net, True)
     load(net, stage_weights(job, "pretrain"), source="the checkpoint of stage 1")
-    folder = images(s, "train")
-    dataset = PseudoLabelDataset(folder.items, str(job.workspace.stage("label").path / "train"), s.run.seed + 2, f.size, (f.min_scale, f.max_scale))
+    folder = training_images(job.workspace, s, "finetune")
+    dataset = PseudoLabelDataset(folder, str(job.workspace.stage("label").path / "train"), s.run.seed + 2, f.size, (f.min_scale, f.max_scale))
     o = s.optimizer
     optimizer = LarcSGD(parameters(net), optimizer_kind(s), o.momentum, o.weight_decay, o.trust)
     with training_loader(job, dataset, folder, batch_size(f.batch_size, "finetune.batch_size"), s.run.seed + 2) as loader:

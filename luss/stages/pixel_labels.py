@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data import ImageFolder
+from engine.data import Manifest
 from engine.ops.label_maps import enlarge_labels, enlarge_map
 from engine.runtime import LussError, interrupt, jt
 from engine.storage.atomic import atomic_file, write_json
@@ -50,7 +50,7 @@ def _network(job: Job):
     return net, centroids
 
 
-def _write_maps(job: Job, folder: ImageFolder, target: Path, threshold: float, keep_attention: bool, title: str) -> None:
+def _write_maps(job: Job, folder: Manifest, target: Path, threshold: float, keep_attention: bool, title: str) -> None:
     s = job.settings
     net, centroids = _network(job)
     ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}  # maps appear whole: these are from before a stop
@@ -85,7 +85,7 @@ def choose_threshold(job: Job) -> dict:
     target = job.path / split
     if not os.path.isdir(os.path.join(s.data.root, split)):
         split, target = "train", job.path / "train"  # a folder of images alone
-    folder = images(s, split)
+    folder = images(job, split)
     _write_maps(job, folder, target, 0.0, True, f"attention of {split}")
     curve: dict = {"thresholds": [], "miou": [], "best_threshold": fixed, "best_miou": None, "rule": "label.threshold"}
     if has_masks(s, split):
@@ -103,7 +103,7 @@ def choose_threshold(job: Job) -> dict:
     return {key: curve[key] for key in ("best_threshold", "best_miou", "rule")}
 
 
-def _otsu(target: Path, folder: ImageFolder, bins: int = 256) -> float:
+def _otsu(target: Path, folder: Manifest, bins: int = 256) -> float:
     """Threshold in 0..1 that separates the attention values into the two most compact groups (Otsu 1979)."""
     counts = np.zeros(bins, np.int64)
     for item in folder.items:
@@ -125,8 +125,7 @@ def label_training_images(job: Job) -> dict:
     """Stage 2.4: pseudo labels of all training images at the chosen threshold."""
     from engine.storage.atomic import read_json
 
-    s = job.settings
     threshold = read_json(str(job.workspace.stage("threshold").path / "curve.json"))["best_threshold"]
-    folder = images(s, "train")
+    folder = images(job, "train")
     _write_maps(job, folder, job.path / "train", float(threshold), False, "pseudo labels")
     return {"threshold": threshold, "images": len(folder.items)}

@@ -42,7 +42,7 @@ def write_predictions(job: Job, resize: int, batch_size: int, maps_of: MapsOf) -
         if not os.path.isdir(os.path.join(s.data.root, split)):
             say(f"predict: {s.data.root} has no {split}/; it is left out")
             continue
-        folder = images(s, split)
+        folder = images(job, split)
         target = job.path / split
         ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}
         quiet = os.environ.get("LUSS_QUIET") == "1"
@@ -76,7 +76,7 @@ def run(job: Job) -> dict:
     counts = write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(lambda x: predict_logits(net, x), s.predict.max_res))
     split = s.data.evaluation_split
     if split in counts and has_masks(s, split):
-        classes = len(images(s, split).classes)
+        classes = len(images(job, split).classes)
         found = evaluate_folder(str(job.path / split), s.data.root, split, classes, num_clusters=s.cluster.clusters, workers=evaluation_workers(s))
         write_json(str(job.path / "match.json"), match_to_json(found["match"]))
     return {"images": counts}
@@ -91,7 +91,7 @@ def evaluate(job: Job) -> dict:
     match_file = job.workspace.stage("predict").path / "match.json"
     if not match_file.exists():
         raise LussError(f"{match_file} is missing: predict.splits must contain {split} (found {', '.join(s.predict.splits)})")
-    classes = len(images(s, split).classes)
+    classes = len(images(job, split).classes)
     found = evaluate_folder(
         str(job.workspace.stage("predict").path / split),
         s.data.root,

@@ -9,13 +9,14 @@ from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
 from engine.training.schedule import cosine_schedule
+from luss.images import training_images
 from luss.losses import EmbeddingQueue, assign_codes, deep_to_shallow, pixel_to_pixel, swapped_prediction
 from luss.models.build import load, parameters, pretrain_net, variables
 from luss.models.layers import l2_normalize, set_training
 from luss.models.state_dict import read_state_dict
 from luss.settings import Settings
 
-from .common import Job, batch_size, crop_groups, images, optimizer_kind, run_options, say, training_loader, training_std
+from .common import Job, batch_size, crop_groups, optimizer_kind, run_options, say, training_loader, training_std
 
 
 def normalize_prototypes(net) -> None:
@@ -61,9 +62,9 @@ def run(job: Job) -> dict:
     if s.model.weights:
         report = load(net, read_state_dict(s.model.weights), source=s.model.weights)
         say(f"{s.model.weights}: {report.describe()}")
-    folder = images(s, "train", "pretrain")
+    folder = training_images(job.workspace, s, "pretrain")
     batch = batch_size(p.batch_size, "pretrain.batch_size")
-    dataset = MultiCropDataset(folder.items, s.run.seed, p.crops, p.sizes, p.min_scale, p.max_scale, p.jitter, True)
+    dataset = MultiCropDataset(folder, s.run.seed, p.crops, p.sizes, p.min_scale, p.max_scale, p.jitter, True)
     epochs = 0 if job.untrained else p.epochs
     optimizer = LarcSGD(parameters(net), optimizer_kind(s), s.optimizer.momentum, s.optimizer.weight_decay, s.optimizer.trust)
     length = p.queue_length // (batch * world_size()) * batch

@@ -54,7 +54,7 @@ def run(job: Job) -> dict:
     """Train, resuming from the stage's checkpoint."""
     s, o = job.settings, job.settings.semi
     seed_everything(s.run.seed + 3)
-    folder = images(s, "train-semi")
+    folder = images(job, "train-semi")
     net = semi_net(s, len(folder.classes))
     set_training(net, True)
     load(net, stage_weights(job, "pretrain"), source="the checkpoint of stage 1")
@@ -64,7 +64,7 @@ def run(job: Job) -> dict:
             f"{mask_root}: no such folder; the semi-supervised protocol trains on the masks of train-semi: prepare the data set with them"
         )
     scale = (o.min_scale, o.max_scale)
-    dataset = AnnotatedDataset(folder.items, mask_root, s.run.seed + 3, o.size, scale, o.jitter, o.grey, o.blur)
+    dataset = AnnotatedDataset(folder, mask_root, s.run.seed + 3, o.size, scale, o.jitter, o.grey, o.blur)
     trained = parameters(net)
     optimizer = AdamW(trained, o.weight_decay, layer_rates(s.model.arch, trained, o.layer_decay))
     with training_loader(job, dataset, folder, batch_size(o.batch_size, "semi.batch_size"), s.run.seed + 3, drop_last=False) as loader:
@@ -88,7 +88,7 @@ def run(job: Job) -> dict:
 def predict(job: Job) -> dict:
     """Label maps of every split in predict.splits, in class ids."""
     s = job.settings
-    net = semi_net(s, len(images(s, "train-semi").classes))
+    net = semi_net(s, len(images(job, "train-semi").classes))
     load(net, stage_weights(job, "semi"), required=("",), source="the checkpoint of the semi-supervised fine-tuning")
     set_training(net, False)
 

@@ -13,7 +13,7 @@ def test_features_of_files(golden_pass, case, square):
     from engine.clustering.faiss_kmeans import nearest, unit_rows
     from engine.data import CenterCropDataset, normalize
     from luss.models.networks import AttentionNet
-    from luss.stages.cluster import extract
+    from luss.stages.features import extract
 
     init, check = golden_pass
     golden = check.Golden("08_cluster")
