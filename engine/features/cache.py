@@ -15,11 +15,9 @@ from ..storage.atomic import PathLike
 from .check import Progress, RankState, read_ranks, verify_states
 from .layout import Header, data_path
 from .order import global_order
+from .row_map import RowMap
 from .shard import DamagedShard, Shard
 from .stream import fill, read_ahead
-
-_MAPS = 256  # files mapped at a time: each takes a file descriptor
-_PIECE = 256 << 10  # bytes copied twice at a time
 
 
 class FeatureCache:
@@ -63,7 +61,6 @@ class FeatureCache:
         self.ids, self.order = global_order([shard.ids for shard in self.shards], self.header.vectors == "many")
         for shard in self.shards:  # held once, in self.ids
             del shard.ids
-        self.map = functools.lru_cache(_MAPS)(lambda number: self.shards[number].map())
         if verify == "full":
             self.verify()
 
@@ -179,35 +176,30 @@ class FeatureCache:
         return total.hexdigest()
 
     def take_stored(self, stored: np.ndarray, out: np.ndarray) -> None:
-        """Copy rows by their numbers as stored; blocks that are read for the first time are verified."""
-        if len(self.shards) == 1:
-            np.take(self._verified(0, stored), stored, axis=0, out=out, mode="clip")
+        """Copy rows by their numbers as stored, which are in range; blocks that are read for the first time are verified."""
+        if len(stored) == 0:
             return
-        owner = np.searchsorted(self.starts, stored, "right") - 1
-        counts = np.bincount(owner, minlength=len(self.shards))
-        step = max(1, min(len(stored), _PIECE // self.header.row_bytes))
-        piece = np.empty((step, self.dim), self.dtype)
-        for number in np.flatnonzero(counts):
-            places = np.flatnonzero(owner == number)
-            rows = stored[places] - self.starts[number]
-            mapped = self._verified(number, rows)
-            if places[-1] - places[0] + 1 == len(places):
-                np.take(mapped, rows, axis=0, out=out[places[0] : places[-1] + 1], mode="clip")
-                continue
-            for first in range(0, len(rows), step):  # NumPy cannot take to scattered places: by way of a piece that stays in the core's cache
-                part = rows[first : first + step]
-                np.take(mapped, part, axis=0, out=piece[: len(part)], mode="clip")
-                out[places[first : first + step]] = piece[: len(part)]
+        grid = self._map
+        if len(self.shards) == 1:
+            self._verify_touched(0, stored)
+        else:
+            owner = np.searchsorted(self.starts, stored, "right") - 1
+            for number in np.flatnonzero(np.bincount(owner)):
+                self._verify_touched(number, stored, owner)
+            stored = stored + (grid.first - self.starts[:-1])[owner]
+        np.take(grid.rows, stored, axis=0, out=out, mode="clip")  # "raise" would copy twice
 
-    def _verified(self, number: int, rows: np.ndarray) -> np.ndarray:
-        """A shard's map, of which the blocks that hold `rows` are verified. Rows are in range, so that `take` may "clip", which copies once."""
+    @functools.cached_property
+    def _map(self) -> RowMap:
+        return RowMap(self.shards, self.header)
+
+    def _verify_touched(self, number: int, stored: np.ndarray, owner: np.ndarray | None = None) -> None:
         shard = self.shards[number]
-        shard.check_size()
-        mapped = self.map(number)
+        shard.check_size()  # touching a map beyond the file's end would kill the process
         if self.checked and not shard.verified.all():
+            rows = stored if owner is None else stored[owner == number] - self.starts[number]
             for block in np.flatnonzero(np.bincount(rows // self.header.block_rows)):
-                shard.verify_block(block, mapped)
-        return mapped
+                shard.verify_block(block, self._map.of(number))
 
     def _refuse_damage(self, states: list[RankState], partial: bool) -> None:
         damage = [(d.shard, d.text) for state in states for d in state.damage]

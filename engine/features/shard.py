@@ -86,13 +86,8 @@ class Shard:
             first, last = self.block_range(block)
             self._compare(block, rows[first:last])
 
-    def map(self) -> np.ndarray:
-        """(rows, dim) read-only map of the file."""
-        self.check_size()
-        return np.asarray(np.memmap(self.path, self.header.value_type, "r", DATA_OFFSET, (self.rows, self.header.dim)))
-
     def check_size(self) -> None:
-        """Touching a map beyond the file's end would kill the process, so the size is looked at before."""
+        """Whether the file still has the size that it had when the shard was opened."""
         try:
             size = os.stat(self.path).st_size
         except OSError as error:

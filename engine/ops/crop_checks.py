@@ -9,7 +9,7 @@ import numpy as np
 from .crop_table import CROP, IMAGE
 
 SLACK = 1 / 1024  # of a pixel: a box of fractions may end that much outside its image
-LARGEST_BLUR = 64.0
+LARGEST_BLUR = 8.0  # LUSS_BLUR_RADIUS of kernels/luss/blur_taps.h is made for it
 _NUMBERS = [name for name in CROP.names if CROP[name].kind == "f"]
 
 

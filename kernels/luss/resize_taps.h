@@ -1,7 +1,7 @@
 /* Taps of antialiased bilinear resizing along one axis of a crop (Pillow's triangle filter: its support grows with the box).
    Positions are pixels from axis.low on, the first pixel that may be touched. Plain C++ for g++ and nvcc. */
 #pragma once
-#include "luss/crop_table.h"
+#include "luss/exact.h"
 
 struct luss_axis {
     double start, scale; // of the box, from `low` on; box pixels a result pixel
@@ -25,16 +25,16 @@ LUSS_BOTH luss_axis luss_make_axis(float start, float length, int out, int exten
         axis.high = axis.high > axis.low ? axis.high : axis.low + 1;
     }
     axis.start = static_cast<double>(start) - axis.low;
-    axis.scale = static_cast<double>(length) / out;
+    axis.scale = luss_div(static_cast<double>(length), static_cast<double>(out));
     axis.support = axis.scale > 1 ? static_cast<float>(axis.scale) : 1.0f;
-    axis.inverse = 1.0f / axis.support;
+    axis.inverse = luss_div(1.0f, axis.support);
     return axis;
 }
 
-LUSS_BOTH double luss_centre(const luss_axis& axis, int i) { return axis.start + (i + 0.5) * axis.scale; }
+LUSS_BOTH double luss_centre(const luss_axis& axis, int i) { return luss_add(axis.start, luss_mul(i + 0.5, axis.scale)); }
 
 /* Taps of result pixel i: first <= x < last; at least one. */
-LUSS_BOTH void luss_taps(const luss_axis& axis, int i, int& first, int& last) {
+LUSS_BOTH void luss_tap_range(const luss_axis& axis, int i, int& first, int& last) {
     const double centre = luss_centre(axis, i);
     first = static_cast<int>(centre - axis.support + 0.5);
     last = static_cast<int>(centre + axis.support + 0.5);
@@ -46,7 +46,14 @@ LUSS_BOTH void luss_taps(const luss_axis& axis, int i, int& first, int& last) {
 
 /* Weight of pixel x for result pixel i, not yet divided by their sum. */
 LUSS_BOTH float luss_weight(const luss_axis& axis, int i, int x) {
-    const float distance = static_cast<float>(x + 0.5 - luss_centre(axis, i)) * axis.inverse;
-    const float weight = 1.0f - (distance < 0 ? -distance : distance);
+    const float distance = luss_mul(static_cast<float>(x + 0.5 - luss_centre(axis, i)), axis.inverse);
+    const float weight = luss_add(1.0f, distance < 0 ? distance : -distance);
     return weight > 0 ? weight : 0.0f;
+}
+
+/* What the weights of result pixel i, taps first <= x < last, are divided by. */
+LUSS_BOTH double luss_weight_sum(const luss_axis& axis, int i, int first, int last) {
+    double sum = 0;
+    for (int x = first; x < last; ++x) sum = luss_add(sum, static_cast<double>(luss_weight(axis, i, x)));
+    return sum;
 }

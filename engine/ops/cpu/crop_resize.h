@@ -33,16 +33,15 @@ struct Taps {
         stride = 1;
         for (int i = 0; i < out; ++i) {
             int last;
-            luss_taps(axis, i, first[i], last);
+            luss_tap_range(axis, i, first[i], last);
             count[i] = last - first[i];
             stride = std::max(stride, count[i]);
         }
         weights.assign(static_cast<size_t>(out) * stride, 0.0f);
         for (int i = 0; i < out; ++i) {
             float* w = &weights[static_cast<size_t>(i) * stride];
-            double sum = 0;
-            for (int k = 0; k < count[i]; ++k) sum += w[k] = luss_weight(axis, i, first[i] + k);
-            for (int k = 0; k < count[i]; ++k) w[k] = static_cast<float>(w[k] / sum);
+            const double sum = luss_weight_sum(axis, i, first[i], first[i] + count[i]);
+            for (int k = 0; k < count[i]; ++k) w[k] = static_cast<float>(luss_weight(axis, i, first[i] + k) / sum);
             while (count[i] > 1 && w[count[i] - 1] == 0) --count[i];
         }
     }
@@ -99,6 +98,7 @@ struct Resizer {
     }
 
     void horizontal(int first_column, bool flip, int top, Planes& out) {
+        const vf half = constant(0.5f, vf{}), white = constant(255.0f, vf{});
         for (int o0 = 0; o0 < out.stride; o0 += BLOCK) {
             b16 tile[3][BLOCK] = {};
             for (int i = 0; i < BLOCK && o0 + i < out.width; ++i) {
@@ -106,11 +106,11 @@ struct Resizer {
                 const float* w = &columns.weights[static_cast<size_t>(x) * columns.stride];
                 const float* p = &wide[static_cast<size_t>(columns.first[x] - first_column) * 3 * BLOCK];
                 for (int part = 0; part < BLOCK; part += LANES, p += LANES) {
-                    vf sum[3] = {every(0.5f), every(0.5f), every(0.5f)};
+                    vf sum[3] = {half, half, half};
                     for (int k = 0; k < count; ++k)
                         for (int c = 0; c < 3; ++c) sum[c] += w[k] * load<vf>(p + (3 * k + c) * BLOCK);
                     for (int c = 0; c < 3; ++c) {
-                        const vb rounded = bytes(least(sum[c], every(255.0f)));
+                        const vb rounded = bytes(least(sum[c], white));
                         std::memcpy(reinterpret_cast<uint8_t*>(&tile[c][i]) + part, &rounded, LANES);
                     }
                 }

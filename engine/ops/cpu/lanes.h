@@ -57,7 +57,8 @@ inline vf most(vf a, vf b) { return a > b ? a : b; }
 inline vf whole(vf v) { return floats(truncated(v)); }
 #endif
 
-inline vf every(float x) { return x - vf{}; }
+inline vf constant(float x, vf) { return x + vf{}; }
+inline vf select(vi yes, vf a, vf b) { return yes ? a : b; }
 inline vi lane_numbers() {
     vi v;
     for (int i = 0; i < LANES; ++i) v[i] = i;
