@@ -119,23 +119,27 @@ class FeatureWriter:
             if self._rows == self._capacity:
                 self.flush()
 
-    def flush(self) -> None:
-        """Commit the open shard as it is, in the background: what was appended so far then survives a kill."""
+    def flush(self, *, wait: bool = False) -> None:
+        """Commit the open shard as it is: what was appended so far then survives a kill.
+
+        Args:
+            wait: return when that is done; else it is done in the background.
+        """
         self._check_open()
-        if self._rows == 0:
-            return
-        if self._filled:
-            self._send_block()
-        ids, self._ids, self._rows = np.concatenate(self._ids), [], 0
-        self._background.submit(lambda: self._commit(ids))
+        if self._rows:
+            if self._filled:
+                self._send_block()
+            ids, self._ids, self._rows = np.concatenate(self._ids), [], 0
+            self._background.submit(lambda: self._commit(ids))
+        if wait:
+            self._background.wait()
 
     def close(self) -> None:
         """Commit the rest, and mark this process's part as finished. May be called again."""
         if not self._open:
             return
         try:
-            self.flush()
-            self._background.wait()
+            self.flush(wait=True)
             self._finish()
         finally:
             self.abort()
