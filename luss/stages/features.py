@@ -76,8 +76,7 @@ def extract_images(job: Job, vectors, dim: int, folder: Manifest, split: str, pr
                 writer.append(positions[fresh], vectors(crops)[fresh])
                 progress.update(len(positions))
                 if interrupt.stop_requested():
-                    writer.flush()
-                    writer.abort()
+                    writer.flush(wait=True)
                     raise interrupt.Interrupted("features stopped; what was written is kept, the same command continues")
                 if time.monotonic() - committed > 60 * s.run.checkpoint_minutes:
                     writer.flush()
