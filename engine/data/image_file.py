@@ -137,7 +137,7 @@ def _measure(handle: int, head: bytes, count: int) -> tuple[int, int, str]:
         try:
             height, width = simplejpeg.decode_jpeg_header(head, strict=False)[:2]  # 3 us, Pillow takes 90
             return width, height, too_large(width, height)
-        except ValueError:
+        except (ValueError, KeyError):  # KeyError: simplejpeg's word for a header without a known subsampling or colour space
             pass  # Pillow may know better, and else says what is wrong
     if count == len(head):
         return _measure_with_pillow(io.BytesIO(head))

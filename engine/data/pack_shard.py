@@ -116,7 +116,7 @@ def _is_plain_jpeg(content: bytes) -> bool:
         if simplejpeg.decode_jpeg_header(content)[2] not in ("YCbCr", "Gray", "RGB"):
             return False
         simplejpeg.decode_jpeg(content)
-    except ValueError:
+    except (ValueError, KeyError):  # KeyError: simplejpeg's word for an unknown subsampling or colour space
         return False  # Pillow may decode it all the same; then it is encoded anew
     return True
 
