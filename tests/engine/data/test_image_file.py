@@ -134,10 +134,10 @@ def test_a_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
     path.write_bytes(encoded(9, 9, "JPEG"))
     real = image_file._read
 
-    def read(handle):
+    def read(handle, size):
         with open(path, "ab") as stream:
             stream.write(b"x")
-        return real(handle)
+        return real(handle, size)
 
     monkeypatch.setattr(image_file, "_read", read)
     assert read_facts(str(path)).reason == "it changes while it is read"
