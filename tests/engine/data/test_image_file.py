@@ -1,11 +1,13 @@
 """What is said of a file without decoding it; and that nothing on a disk makes us wait for ever."""
 
+import contextlib
 import errno
 import io
 import os
 import re
 import socket
 import struct
+import tempfile
 import zlib
 
 import numpy as np
@@ -119,14 +121,32 @@ def test_a_file_that_becomes_a_pipe_before_it_is_opened(tmp_path, monkeypatch):
     assert read_facts(str(path)).reason == "a named pipe, not a file"
 
 
-def test_no_permission(tmp_path):
-    path = tmp_path / "a.JPEG"
-    path.write_bytes(encoded(9, 9, "JPEG"))
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read every file: run as another than root")
-    found = read_facts(str(path))
-    assert found.reason == "Permission denied" and found.bytes > 0 and found.checksum == 0
+@contextlib.contextmanager
+def without_privileges():
+    """As a user to whom permissions apply; for root: nobody."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_no_permission():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others as a whole
+        os.chmod(folder, 0o755)
+        path = os.path.join(folder, "a.JPEG")
+        with open(path, "wb") as stream:
+            stream.write(encoded(9, 9, "JPEG"))
+        os.chmod(path, 0)
+        with without_privileges():
+            found = read_facts(path)
+        assert found.reason == "Permission denied" and found.bytes == os.path.getsize(path) and found.checksum == 0
+        os.chmod(folder, 0)
+        with without_privileges():
+            assert read_facts(path) == Facts(0, 0, reason="Permission denied")
 
 
 def test_a_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
