@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 
-from engine.data import Manifest, PackedImages
-from engine.data.manifest import load_manifest
-from engine.data.manifest_build import open_manifest
-from engine.data.manifest_check import check_manifest
+from engine.data import Manifest, PackedImages, check_manifest, load_manifest, open_manifest
 from engine.runtime.errors import LussError
 from engine.runtime.processes import barrier, rank
 from luss.settings import Settings

@@ -24,8 +24,6 @@ def add_data(commands, add: Callable[..., ArgumentParser]) -> None:
         [
             "luss data prepare --imagenet IMAGENET --lists LISTS --masks ImageNetS50-a0fe9d82231f9bc4787ee76e304dfa51.zip --set 50 --out DIR",
             "luss data verify DIR",
-            "luss data index --data DIR",
-            "luss data pack --data DIR --out packed/train-384",
         ],
     )
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(data))
