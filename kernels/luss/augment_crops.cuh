@@ -218,7 +218,9 @@ inline cudaError_t augment_crops(const uint8_t* pixels, const luss_image* images
     LUSS_LAUNCH(crop_resize_kernel, resize_grid, block, 0, stream, pixels, images, crops, height, width, bleed, planes, sums);
     const cudaError_t launched = cudaGetLastError();
     if (launched != cudaSuccess) return launched;
-    const int shared_bytes = finish_shared_bytes(largest_blur > 0 ? blur_radius(make_box(largest_blur)) : 0);
+    // a little more blur than there is: this is the host's arithmetic, compiled with other options than the card's
+    const int radius = largest_blur > 0 ? blur_radius(make_box(largest_blur * 1.0001f)) : 0;
+    const int shared_bytes = finish_shared_bytes(radius < LUSS_BLUR_RADIUS ? radius : LUSS_BLUR_RADIUS);
     LUSS_LAUNCH(crop_finish_kernel<T>, finish_grid, block, shared_bytes, stream, crops, height, width, planes, sums, norm, out);
     return cudaGetLastError();
 }

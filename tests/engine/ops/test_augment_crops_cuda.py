@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from engine.ops import augment_crops as op
 from engine.ops.augment_crops import MEAN, STD, augment_crops_host
 from engine.ops.crop_table import plain_crops
 from engine.ops.kernel_folder import kernel_folder
@@ -63,16 +64,27 @@ def test_no_crops(packed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", [75, 80, 86, 90])
-def test_nvcc_compiles_both_types(tmp_path, architecture):
+def test_nvcc_compiles_what_jittor_is_given(tmp_path, architecture):
     nvcc = find_nvcc()
     if nvcc is None:
         pytest.skip("nvcc is absent: neither nvcc_path nor PATH nor /usr/local/cuda holds it")
     source = tmp_path / "launches.cu"
-    launch = "luss::augment_crops(pixels, images, crops, 1, 224, 224, 0, 2.0f, luss::channels(), planes, sums, out, stream)"
-    given = "const uint8_t* pixels, const luss_image* images, const luss_crop* crops, uint8_t* planes, unsigned long long* sums, cudaStream_t stream"
-    functions = [f"cudaError_t run({given}, {kind}* out) {{ return {launch}; }}\n" for kind in ("float", "__half")]
-    source.write_text('#include "luss/augment_crops.cuh"\n' + "".join(functions))
-    # as Jittor calls it: C++14 and fast math
-    options = ["-std=c++14", f"-arch=sm_{architecture}", "--use_fast_math", f"-I{kernel_folder()}", "-Werror", "all-warnings", "-c"]
+    source.write_text(op._HEADER + PREAMBLE + "".join(FUNCTION % (kind, op._LAUNCH.replace("OUT0", op._POINTERS[kind])) for kind in op._POINTERS))
+    options = ["-std=c++14", f"-arch=sm_{architecture}", "--use_fast_math", f"-I{kernel_folder()}", "-Werror", "all-warnings", "-c"]  # as Jittor
     done = subprocess.run([nvcc, *options, str(source), "-o", str(tmp_path / "launches.o")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# The names that jt.code defines around the text
+PREAMBLE = """
+#include <iostream>
+#include <string>
+#include <unordered_map>
+#define CHECK(good) if (!(good)) std::cerr
+typedef float float32;
+typedef __half float16;
+"""
+FUNCTION = """
+void run(unsigned char* in0_p, int* in1_p, int* in2_p, int64_t in2_shape0, %s* out0_p, int64_t out0_shape2, int64_t out0_shape3,
+         unsigned char* out1_p, int* out2_p, std::unordered_map<std::string, double> data) { %s }
+"""
