@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench.peers import pillow_crops
-from engine.data import ImageItem, MultiCropDataset, PackedImages, Ragged, crop_major
+from engine.data import MultiCropDataset, PackedImages, Ragged, crop_major
 from engine.data.decode import decode_image, read_file
 from engine.data.jpeg import EncodedImage
 from engine.data.manifest_build import open_manifest

@@ -18,10 +18,10 @@ import xxhash
 
 from ..runtime import interrupt
 from ..runtime.errors import LussError
+from ..runtime.progress import Progress
 from ..storage.arrays import load_arrays, save_arrays
 from ..storage.atomic import PathLike, remove_stale_temporaries
 from ..storage.lock import locked_folder
-from ..training.progress import Progress
 from .folder import ImageFolder, ImageItem, list_images
 from .image_file import read_facts, stat_file
 from .manifest import FACTS, Manifest, is_manifest, load_manifest, save_manifest

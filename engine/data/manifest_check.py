@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..runtime import interrupt
-from ..training.progress import Progress
+from ..runtime.progress import Progress
 from .folder import list_images
 from .image_file import read_facts, stat_file
 from .manifest import Manifest

@@ -16,10 +16,10 @@ import simplejpeg
 
 from ..runtime import interrupt
 from ..runtime.errors import LussError
+from ..runtime.progress import Progress
 from ..storage.arrays import load_arrays, save_arrays
 from ..storage.atomic import PathLike, read_json, remove_stale_temporaries, write_json
 from ..storage.lock import locked_folder
-from ..training.progress import Progress
 from .manifest import Manifest, Names
 from .pack_format import (
     COLUMNS,

@@ -1,4 +1,6 @@
 import numpy as np
+
+
 def crop_labels_host(pixels, images, maps, rows, columns):
     out=[]
     for m,r,c in zip(maps,rows,columns):

@@ -115,7 +115,7 @@ def _prepare(args: Namespace) -> None:
 
 
 def _verify(args: Namespace) -> None:
-    from engine.training.progress import Progress
+    from engine.runtime.progress import Progress
     from luss.benchmark.verify import verify_layout
 
     workers = args.workers

@@ -56,7 +56,7 @@ def check(args: Namespace) -> bool:
 
 
 def _look(workspace, args: Namespace) -> tuple:
-    from engine.training.progress import Progress
+    from engine.runtime.progress import Progress
     from luss.feature_files import check_features
 
     bars: dict[str, Progress] = {}

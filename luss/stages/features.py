@@ -14,8 +14,8 @@ from engine.data import CenterCropDataset, Loader, Manifest
 from engine.features import FeatureCache, FeatureWriter, drop_damaged
 from engine.runtime import LussError, interrupt, jt
 from engine.runtime.processes import barrier, rank, world_size
+from engine.runtime.progress import Progress
 from engine.storage.atomic import write_json
-from engine.training.progress import Progress
 from luss.feature_files import SUMMARY, cache_fingerprint, remedy, splits_of
 from luss.models.build import attention_net, load
 from luss.models.layers import set_training
