@@ -29,8 +29,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 import numpy as np
 import simplejpeg
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.peers import pillow_crops
 from engine.data import MultiCropDataset, PackedImages, Ragged, crop_major
@@ -43,6 +42,7 @@ from engine.data.shared_slots import SlotWriter
 from engine.ops import augment_crops_reference
 from engine.ops.augment_crops import augment_crops_host
 
+ROOT = Path(__file__).resolve().parents[1]
 TWO = ((2, 224, (0.08, 1.0)),)
 EIGHT = ((2, 224, (0.14, 1.0)), (6, 96, (0.05, 0.14)))
 NEEDED = {"low": 3000, "high": 3600}  # images/s that four RTX 2080 Ti take in stage 1, ResNet-18, fp16 (performance.md section 5, an estimate)
@@ -161,7 +161,8 @@ def fidelity(items, packs: dict) -> dict:
     whole.sizes = None  # never reduced while decoding
     exact = [whole.load(0, index) for index in range(len(items))]
     expected = [_levels(augment_crops_reference.augment_levels, sample) for sample in exact]
-    sets = {"ours, whole images": whole, "ours, reduced where allowed": dataset(items, TWO), **{name: dataset(pack, TWO) for name, pack in packs.items()}}
+    sets = {"ours, whole images": whole, "ours, reduced where allowed": dataset(items, TWO)}
+    sets.update((name, dataset(pack, TWO)) for name, pack in packs.items())
     for name, data in sets.items():
         differences = []
         for index in range(len(data)):

@@ -79,8 +79,8 @@ def training_images(space: Workspace, settings: Settings, stage: str):
         return manifest
     pack = PackedImages(settings.data.packed)
     if pack.manifest != manifest.fingerprint():
+        counts = f"{len(pack):,} packed, {len(manifest):,} there"
         raise LussError(
-            f"{settings.data.packed}: packed from other images than {manifest.folder} holds now ({len(pack.items):,} packed, {len(manifest):,} there): "
-            "pack them again, or leave data.packed empty"
+            f"{settings.data.packed}: packed from other images than {manifest.folder} holds now ({counts}): pack them again, or leave data.packed empty"
         )
     return pack
