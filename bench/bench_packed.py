@@ -128,9 +128,8 @@ def main() -> None:
         reference = [crops(image, box) for image, box in zip(images, boxes)]
         del images
         print(f"{len(manifest)} images; rates are images a second of one core")
-        print(
-            f"{'':20}{'bytes':>10}{'919, GB':>8}{'pack':>10}{'read':>10}{'decode':>10}{'centre dB':>11}{'diff':>7}{'random dB':>11}{'diff':>7}{'as is':>7}"
-        )
+        print(f"{'':20}{'bytes':>10}{'919, GB':>8}{'pack':>10}{'read':>10}{'decode':>10}{'centre dB':>11}", end="")
+        print(f"{'diff':>7}{'random dB':>11}{'diff':>7}{'as is':>7}")
         rows = {"originals": {"bytes": float(manifest.bytes.mean()), "decoded_per_second": best_rate(lambda i: decode_image(paths[i]), len(paths))}}
         show("originals", rows["originals"])
         for number, (name, settings) in enumerate(VARIANTS.items()):
