@@ -110,7 +110,7 @@ def show(name: str, row: dict) -> None:
     total = f"{row['bytes'] * TRAIN / 1e9:8.1f}"
     rates = "".join(f"{row[key]:>10,.0f}" if key in row else f"{'-':>10}" for key in ("packed_per_second", "read_per_second", "decoded_per_second"))
     quality = "".join(
-        f"{row[kind]['psnr']:>9.1f}{row[kind]['difference']:>7.2f}" if kind in row else f"{'-':>9}{'-':>7}" for kind in ("centre", "random")
+        f"{row[kind]['psnr']:>11.1f}{row[kind]['difference']:>7.2f}" if kind in row else f"{'-':>11}{'-':>7}" for kind in ("centre", "random")
     )
     print(f"{name:20}{row['bytes']:10,.0f}{total}{rates}{quality}{row.get('untouched', ''):>7}", flush=True)
 
@@ -128,9 +128,8 @@ def main() -> None:
         reference = [crops(image, box) for image, box in zip(images, boxes)]
         del images
         print(f"{len(manifest)} images; rates are images a second of one core")
-        print(
-            f"{'':20}{'bytes':>10}{'919, GB':>8}{'pack':>10}{'read':>10}{'decode':>10}{'centre dB':>9}{'diff':>7}{'random':>9}{'diff':>7}{'as is':>7}"
-        )
+        print(f"{'':20}{'bytes':>10}{'919, GB':>8}{'pack':>10}{'read':>10}{'decode':>10}{'centre dB':>11}", end="")
+        print(f"{'diff':>7}{'random dB':>11}{'diff':>7}{'as is':>7}")
         rows = {"originals": {"bytes": float(manifest.bytes.mean()), "decoded_per_second": best_rate(lambda i: decode_image(paths[i]), len(paths))}}
         show("originals", rows["originals"])
         for number, (name, settings) in enumerate(VARIANTS.items()):

@@ -24,7 +24,7 @@ from ..storage.atomic import PathLike, remove_stale_temporaries
 from ..storage.lock import locked_folder
 from .folder import ImageFolder, ImageItem, list_images
 from .image_file import read_facts, stat_file
-from .manifest import FACTS, Manifest, is_manifest, load_manifest, save_manifest
+from .manifest import FACTS, Manifest, load_manifest, save_manifest
 from .manifest_check import check_manifest
 
 PIECE = 1024  # images; at 100 images a second, a slow disk, ten seconds of work
@@ -52,13 +52,14 @@ def build_manifest(
         quiet: no progress on standard error.
 
     Raises:
-        LussError: no images, or `path` cannot be written. Images that cannot be read do not stop it; the manifest says which and why.
+        LussError: no images; `path` cannot be written, or holds something that is no whole manifest. Images that cannot be read do not stop
+            it; the manifest says which and why.
         Interrupted: on request; the next call goes on from there.
     """
     images = list_images(root, split)
     path = os.path.abspath(path)
-    if os.path.exists(path) and not is_manifest(path):
-        raise LussError(f"{path}: there is something else in the manifest's place ({_what(path)}): move it away or choose another name")
+    if os.path.exists(path):
+        load_manifest(path)  # nothing but a manifest is overwritten
     parts = path + ".parts"
     with locked_folder(parts, "makes this manifest"):
         remove_stale_temporaries(parts)
@@ -200,7 +201,3 @@ class _Build:
             return
         if meta.get("images") == piece.digest:
             piece.recall(arrays)
-
-
-def _what(path: str) -> str:
-    return "a folder" if os.path.isdir(path) else "an empty file" if not os.path.getsize(path) else "a file that is no manifest, or a damaged one"

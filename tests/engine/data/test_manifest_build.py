@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import xxhash
 
@@ -14,6 +15,7 @@ from engine.data import manifest_build
 from engine.data.manifest_build import build_manifest, open_manifest
 from engine.runtime import interrupt
 from engine.runtime.errors import LussError
+from engine.storage.arrays import save_arrays
 from tests.engine.data.samples import bomb, image_tree, photo
 
 SLOW = """
@@ -186,17 +188,21 @@ def test_files_that_change_between_attempts_are_read_again(root, tmp_path, monke
     assert manifest.width[0] == 50 and len(seen) == 1 + 5
 
 
-def test_foreign_or_damaged_file_in_its_place_is_not_overwritten(root, tmp_path):
+@pytest.mark.parametrize("make", [build_manifest, open_manifest])
+def test_foreign_or_damaged_file_in_its_place_is_not_overwritten(root, tmp_path, make):
     path = tmp_path / "m"
-    for content, what in ((b"my notes", "a file that is no manifest, or a damaged one"), (b"", "an empty file")):
+    save_arrays(path, {"weights": np.arange(3)}, {"format": "checkpoint"})
+    for content, complaint in (
+        (b"my notes", "cut off or damaged"),
+        (b"", "the file is empty"),
+        (path.read_bytes(), "not a manifest .it holds checkpoint"),
+    ):
         path.write_bytes(content)
-        with pytest.raises(LussError, match=f"m: there is something else in the manifest's place .{what}"):
-            build_manifest(str(root), "train", path)
-        with pytest.raises(LussError, match=r"m: (cut off or damaged|the file is empty)"):
-            open_manifest(str(root), "train", path)
+        with pytest.raises(LussError, match=f"m: {complaint}"):
+            make(str(root), "train", path)
         assert path.read_bytes() == content
-    with pytest.raises(LussError, match="in the manifest's place .a folder"):
-        build_manifest(str(root), "train", root)
+    with pytest.raises(LussError, match="set: cannot be read .Is a directory"):
+        make(str(root), "train", root)
 
 
 def test_another_split_and_an_unwritable_place(root, tmp_path):
