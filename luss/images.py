@@ -80,7 +80,6 @@ def training_images(space: Workspace, settings: Settings, stage: str):
     pack = PackedImages(settings.data.packed)
     if pack.manifest != manifest.fingerprint():
         counts = f"{len(pack):,} packed, {len(manifest):,} there"
-        raise LussError(
-            f"{settings.data.packed}: packed from other images than {manifest.folder} holds now ({counts}): pack them again, or leave data.packed empty"
-        )
+        remedy = "pack them again, or leave data.packed empty"
+        raise LussError(f"{settings.data.packed}: packed from other images than {manifest.folder} holds now ({counts}): {remedy}")
     return pack
