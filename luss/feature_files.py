@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,10 @@ def open_features(workspace: Workspace, split: str) -> FeatureCache:
     """
     stage = workspace.stage("features")
     cache = FeatureCache(stage.path / split, fingerprint=cache_fingerprint(stage, split), remedy=remedy(workspace))
-    summary = read_json(stage.path / SUMMARY)
+    try:
+        summary = read_json(stage.path / SUMMARY)
+    except LussError as error:
+        raise LussError(f"{error}: {remedy(workspace)}") from error
     expected = summary.get(split, {}).get("rows") if isinstance(summary, dict) else None
     if len(cache) != expected:
         raise LussError(f"{cache.folder}: has {len(cache)} rows, {SUMMARY} says {expected}: {remedy(workspace)}")
@@ -48,20 +52,30 @@ def check_features(workspace: Workspace, progress: Callable[[str, int, int], Non
         LussError: there is no cache.
     """
     stage = workspace.stage("features")
-    splits = sorted(path.parent.name for path in stage.path.glob("*/cache.json"))
-    if not splits:
+    if not stage.begun():
         raise LussError(f"{stage.path}: no feature cache; it is made by `luss features --workspace {workspace.path}`")
+    look = drop_damaged if repair else check_cache
     rows, found = 0, []
-    for split in splits:
-        look = drop_damaged if repair else check_cache
-        damage = look(stage.path / split, progress=lambda done, total: progress(split, done, total), remedy=remedy(workspace))  # noqa: B023
-        found += damage
-        if not damage:
-            cache = open_features(workspace, split) if stage.done() else FeatureCache(stage.path / split, verify="none", partial=True)
-            rows += len(cache)
+    for folder in sorted(path.parent for path in stage.path.glob("*/cache.json")):
+        found += look(folder, progress=functools.partial(progress, folder.name), remedy=remedy(workspace))
+        rows += len(FeatureCache(folder, verify="none", partial=True)) if repair or not found else 0
+    if not found and stage.done():
+        found += _unlike_summary(workspace, stage)
     if found and repair:
         stage.reopen()
     return rows, found
+
+
+def _unlike_summary(workspace: Workspace, stage: StageFolder) -> list[Damage]:
+    """What is whole and yet not what the stage finished with: a cache or a process's part of it that is gone, another summary."""
+    found = []
+    try:
+        summary = read_json(stage.path / SUMMARY)
+        for split in summary if isinstance(summary, dict) and summary else ["train"]:
+            open_features(workspace, split)
+    except LussError as error:
+        found.append(Damage("", str(error)))
+    return found
 
 
 def cache_fingerprint(stage: StageFolder, split: str) -> str:

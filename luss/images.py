@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 
-from engine.data import Manifest, PackedImages
-from engine.data.manifest import load_manifest
-from engine.data.manifest_build import open_manifest
-from engine.data.manifest_check import check_manifest
+from engine.data import Manifest, PackedImages, check_manifest, load_manifest, open_manifest
 from engine.runtime.errors import LussError
 from engine.runtime.processes import barrier, rank
 from luss.settings import Settings
@@ -82,8 +79,7 @@ def training_images(space: Workspace, settings: Settings, stage: str):
         return manifest
     pack = PackedImages(settings.data.packed)
     if pack.manifest != manifest.fingerprint():
-        raise LussError(
-            f"{settings.data.packed}: packed from other images than {manifest.folder} holds now ({len(pack.items):,} packed, {len(manifest):,} there): "
-            "pack them again, or leave data.packed empty"
-        )
+        counts = f"{len(pack):,} packed, {len(manifest):,} there"
+        remedy = "pack them again, or leave data.packed empty"
+        raise LussError(f"{settings.data.packed}: packed from other images than {manifest.folder} holds now ({counts}): {remedy}")
     return pack

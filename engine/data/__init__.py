@@ -1,13 +1,17 @@
-"""Images in: listing, decoding, plans of crops, and the loader. Never Jittor: loading processes import this."""
+"""Images in: listing, manifest, packing, decoding, plans of crops, and the loader. Never Jittor: loading processes import this."""
 
-from .crop_plan import CropGroup, center_crops, plan_crops
+from .crop_plan import CropGroup, plan_crops
 from .crops import correspondence_grids, resize_shorter
 from .datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset, crop_major
 from .decode import BadImages, UnreadableImage, decode_image, decode_rgb
-from .folder import ImageFolder, ImageItem, fingerprint, list_images, mask_path
+from .folder import ImageFolder, ImageItem, list_images, mask_path
 from .loader import Loader
-from .manifest import Manifest
+from .manifest import Manifest, load_manifest
+from .manifest_build import build_manifest, open_manifest
+from .manifest_check import ManifestCheck, check_manifest
 from .normalize import MEAN, STD, STD_PUBLISHED, normalize
+from .pack import pack_images
+from .pack_format import PackSettings
 from .packed import PackedImages
 from .ragged import Ragged
 
@@ -23,21 +27,26 @@ __all__ = [
     "ImageItem",
     "Loader",
     "Manifest",
+    "ManifestCheck",
     "MultiCropDataset",
+    "PackSettings",
     "PackedImages",
     "PseudoLabelDataset",
     "Ragged",
     "UnreadableImage",
     "WholeImageDataset",
-    "center_crops",
+    "build_manifest",
+    "check_manifest",
     "correspondence_grids",
     "crop_major",
     "decode_image",
     "decode_rgb",
-    "fingerprint",
     "list_images",
+    "load_manifest",
     "mask_path",
     "normalize",
+    "open_manifest",
+    "pack_images",
     "plan_crops",
     "resize_shorter",
 ]

@@ -72,7 +72,7 @@ def read_facts(path: str) -> Facts:
             return Facts(*stat_file(path), reason="no such file" if error.errno == errno.ENOENT else error.strerror)
         try:
             before = _size_and_time(os.fstat(handle))
-            count, checksum, head = _read(handle)
+            count, checksum, head = _read(handle, before[0])
             if _size_and_time(os.fstat(handle)) != before or count != before[0]:
                 continue  # someone is writing it
             width, height, reason = _measure(handle, head, count)
@@ -116,9 +116,11 @@ def _exhausted(path: str, error: OSError) -> LussError:
     return LussError(f"{path}: cannot be opened ({error.strerror}); this process is out of it: use fewer workers or raise the limit (ulimit -n)")
 
 
-def _read(handle: int) -> tuple[int, int, bytes]:
-    """Bytes read, their xxh3-64, and the first of them: all, where there are not too many."""
-    head = os.read(handle, _BLOCK)
+def _read(handle: int, size: int) -> tuple[int, int, bytes]:
+    """Bytes read of a file of `size` bytes, their xxh3-64, and the first of them: all, where there are not too many."""
+    head = os.read(handle, min(size, _BLOCK) + 1)  # no more than there is: a large buffer costs more than the reading; + 1 shows one that grew
+    if len(head) >= size:
+        return len(head), xxhash.xxh3_64_intdigest(head), head
     digest, count, block = xxhash.xxh3_64(head), len(head), head
     while block:  # one call may return less than there is
         block = os.read(handle, _BLOCK)
@@ -137,7 +139,7 @@ def _measure(handle: int, head: bytes, count: int) -> tuple[int, int, str]:
         try:
             height, width = simplejpeg.decode_jpeg_header(head, strict=False)[:2]  # 3 us, Pillow takes 90
             return width, height, too_large(width, height)
-        except ValueError:
+        except (ValueError, KeyError):  # KeyError: simplejpeg's word for a header without a known subsampling or colour space
             pass  # Pillow may know better, and else says what is wrong
     if count == len(head):
         return _measure_with_pillow(io.BytesIO(head))

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..runtime.errors import LussError
-from ..storage.arrays import is_arrays_file, map_arrays, save_arrays
+from ..storage.arrays import map_arrays, save_arrays
 from ..storage.atomic import PathLike
 from ..storage.fingerprint import canonical_json
 from .folder import ImageItem
@@ -183,11 +183,6 @@ def save_manifest(
         "fingerprint": _content_digest(classes, arrays),
     }
     save_arrays(path, arrays, meta)
-
-
-def is_manifest(path: PathLike) -> bool:
-    """Whether there is a file that at least ends like a manifest."""
-    return os.path.isfile(path) and is_arrays_file(path)
 
 
 def _content_digest(classes: Sequence[str], arrays: dict) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..runtime import interrupt
-from ..training.progress import Progress
+from ..runtime.progress import Progress
 from .folder import list_images
 from .image_file import read_facts, stat_file
 from .manifest import Manifest
@@ -68,7 +68,7 @@ def check_manifest(manifest: Manifest, *, deep: bool = False, workers: int | Non
         Progress("check", len(there), unit="image", quiet=quiet) as progress,
     ):
         runs = [there[first : first + _RUN] for first in range(0, len(there), _RUN)]
-        waiting = {pool.submit(_differing, manifest, run, deep, stop): len(run) for run in runs}
+        waiting = {pool.submit(_differing, manifest, keys, run, deep, stop): len(run) for run in runs}
         try:
             while waiting:
                 done, _ = concurrent.futures.wait(waiting, _POLL, concurrent.futures.FIRST_COMPLETED)
@@ -91,14 +91,14 @@ def check_manifest(manifest: Manifest, *, deep: bool = False, workers: int | Non
     )
 
 
-def _differing(manifest: Manifest, run: np.ndarray, deep: bool, stop: threading.Event) -> list[int]:
+def _differing(manifest: Manifest, keys: list[str], run: np.ndarray, deep: bool, stop: threading.Event) -> list[int]:
     """Which of these images differ from what the manifest says."""
     sizes, times, sums, reasons = (values[run].tolist() for values in (manifest.bytes, manifest.mtime_ns, manifest.checksum, manifest.reason))
-    differing = []
+    differing, folder = [], os.path.join(manifest.folder, "")
     for i, size, time, checksum, reason in zip(run.tolist(), sizes, times, sums, reasons):
         if stop.is_set():
             break
-        path = manifest.items[i].path
+        path = folder + keys[i]
         if deep or reason:  # what could not be read may have been mended without a trace, by chmod for one
             found = read_facts(path)
             same = (found.bytes, found.checksum, found.reason) == (size, checksum, manifest.reasons[reason])

@@ -7,6 +7,7 @@ index is there, the pack when the common index is; pack_format.py says what the 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -15,10 +16,10 @@ import simplejpeg
 
 from ..runtime import interrupt
 from ..runtime.errors import LussError
+from ..runtime.progress import Progress
 from ..storage.arrays import load_arrays, save_arrays
 from ..storage.atomic import PathLike, read_json, remove_stale_temporaries, write_json
 from ..storage.lock import locked_folder
-from ..training.progress import Progress
 from .manifest import Manifest, Names
 from .pack_format import (
     COLUMNS,
@@ -61,8 +62,7 @@ def pack_images(
         if not os.path.exists(os.path.join(out, INDEX)):
             _write_shards(job, _cores() if workers is None else workers, quiet)
             _write_index(job)
-        for number in range(len(bounds) - 1):
-            _remove(shard_index_path(out, number))
+        _tidy(job)
     return PackedImages(out)
 
 
@@ -155,9 +155,12 @@ def _versions() -> dict[str, str]:
     return {"simplejpeg": simplejpeg.__version__, "pillow": PIL.__version__}
 
 
-def _remove(path: str) -> None:
-    if os.path.exists(path):
-        os.unlink(path)
+def _tidy(job: ShardJob) -> None:
+    """Remove what only the making needed, temporaries of workers whose parent was killed a moment ago among it."""
+    shards = len(job.bounds) - 1
+    for name in os.listdir(job.out):
+        if re.fullmatch(r"shard-\d{5}\.pack\.tmp-\d+|shard-\d{5}\.index(\.tmp-\d+)?", name) and int(name[6:11]) < shards:
+            os.unlink(os.path.join(job.out, name))
 
 
 def _cores() -> int:

@@ -19,9 +19,9 @@ from .manifest import Manifest
 from .pack_format import COLUMNS, PackSettings, shard_header, shard_index_path, shard_path
 from .parallel import Control
 
-# Lanczos keeps most detail for the second resize, that of the crop: random crops come 1 to 4 dB nearer to those of the original than after
-# bilinear, Hamming or box. Full chroma: originals have half of it in each direction, which shrinking makes full; at equal bytes it is
-# 1.5 dB nearer than 4:2:0 at a higher quality (docs/packed-images.md).
+# Lanczos keeps most detail for the second resize, that of the crop: random crops come 0.6 dB nearer to those of the original than after
+# bicubic and 2 dB nearer than after bilinear. Full chroma (4:4:4): at quality 90 it takes 24 % more bytes than 4:2:0 and comes 1.6 dB nearer,
+# nearer than 4:2:0 at quality 95, which takes more bytes still (docs/packed-images.md).
 _FILTER = Image.Resampling.LANCZOS
 _CHROMA = "444"
 
@@ -116,7 +116,7 @@ def _is_plain_jpeg(content: bytes) -> bool:
         if simplejpeg.decode_jpeg_header(content)[2] not in ("YCbCr", "Gray", "RGB"):
             return False
         simplejpeg.decode_jpeg(content)
-    except ValueError:
+    except (ValueError, KeyError):  # KeyError: simplejpeg's word for an unknown subsampling or colour space
         return False  # Pillow may decode it all the same; then it is encoded anew
     return True
 

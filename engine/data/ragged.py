@@ -38,6 +38,14 @@ class Ragged:
             place[...] = array
         return made
 
+    @staticmethod
+    def at(offsets: Sequence[int], arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Table of arrays that lie at these bytes of some buffer."""
+        table = np.zeros(len(arrays), IMAGE)
+        table["offset"] = offsets
+        table["height"], table["width"] = zip(*(array.shape[:2] for array in arrays))
+        return table
+
     def __len__(self) -> int:
         return len(self.table)
 

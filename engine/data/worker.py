@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..ops.crop_table import IMAGE
 from ..runtime.errors import LussError
 from .decode import UnreadableImage
 from .ragged import Ragged
@@ -149,9 +148,7 @@ class _RaggedInSlot:
     """Arrays of differing sizes that lie in the slot; `table` counts from its beginning."""
 
     def __init__(self, offsets: list[int], arrays: list[np.ndarray]):
-        self.table = np.zeros(len(arrays), IMAGE)
-        self.table["offset"] = offsets
-        self.table["height"], self.table["width"] = zip(*(array.shape[:2] for array in arrays))
+        self.table = Ragged.at(offsets, arrays)
         self.dtype, self.channels = arrays[0].dtype, arrays[0].shape[2] if arrays[0].ndim == 3 else 0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from ..runtime.errors import LussError
 from ..storage.atomic import describe_bytes, flush_folder, parse_json, write_bytes
 from ..storage.fingerprint import canonical_json
 from .layout import checksum
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def append_line(path: Path, record: dict) -> None:
     """Append a line and flush it to the disk; a line that does not go in whole is taken out again.
 
     Raises:
-        LussError: the disk is full, or the file cannot be written.
+        LussError: the disk is full, or the file cannot be opened. OSError: any other failure.
     """
     line = encode_line(record)
     try:
@@ -83,7 +87,9 @@ def append_line(path: Path, record: dict) -> None:
         except OSError as error:
             with contextlib.suppress(OSError):  # a torn line is dropped by the next reader anyway
                 os.ftruncate(handle, before)
-            free = describe_bytes(os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize)
+            if error.errno not in _FULL:
+                raise
+            free = describe_bytes(shutil.disk_usage(path.parent).free)
             raise LussError(
                 f"{path}: a line could not be added ({error.strerror}): needed {describe_bytes(len(line))}, free {free}; "
                 "make room and start again; the shards listed in it are untouched"

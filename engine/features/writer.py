@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..runtime.errors import LussError
-from ..storage.atomic import PathLike
+from ..storage.atomic import PathLike, process_lives
 from .background import Background
 from .check import Damage, clean, read_rank, verify_shard
 from .layout import BLOCK_BYTES, HEADER_FILE, IDS_LIMIT, SHARD_BYTES, Header, list_ranks, manifest_path, shard_name
@@ -118,23 +119,27 @@ class FeatureWriter:
             if self._rows == self._capacity:
                 self.flush()
 
-    def flush(self) -> None:
-        """Commit the open shard as it is, in the background: what was appended so far then survives a kill."""
+    def flush(self, *, wait: bool = False) -> None:
+        """Commit the open shard as it is: what was appended so far then survives a kill.
+
+        Args:
+            wait: return when that is done; else it is done in the background.
+        """
         self._check_open()
-        if self._rows == 0:
-            return
-        if self._filled:
-            self._send_block()
-        ids, self._ids, self._rows = np.concatenate(self._ids), [], 0
-        self._background.submit(lambda: self._commit(ids))
+        if self._rows:
+            if self._filled:
+                self._send_block()
+            ids, self._ids, self._rows = np.concatenate(self._ids), [], 0
+            self._background.submit(lambda: self._commit(ids))
+        if wait:
+            self._background.wait()
 
     def close(self) -> None:
         """Commit the rest, and mark this process's part as finished. May be called again."""
         if not self._open:
             return
         try:
-            self.flush()
-            self._background.wait()
+            self.flush(wait=True)
             self._finish()
         finally:
             self.abort()
@@ -252,11 +257,15 @@ class FeatureWriter:
         if not (self.folder / HEADER_FILE).exists():
             if begun:
                 raise LussError(f"{self.folder}: holds shards, but no {HEADER_FILE}: delete the folder, then {remedy}")
-            self.header.write(self.folder)  # several processes may do so at once: all write the same
+            with contextlib.suppress(FileNotFoundError):  # its temporary was taken for a left-over: then another process has written the same
+                self.header.write(self.folder)
         found = Header.read(self.folder, remedy)
         difference = found.difference(self.header)
         if difference:
             raise LussError(f"{self.folder}: another feature cache lies here: its {difference}; delete it or name another folder, then {remedy}")
+        for leftover in self.folder.glob(f"{HEADER_FILE}.tmp-*"):
+            if not process_lives(int(leftover.name.rpartition("-")[2])):
+                leftover.unlink(missing_ok=True)
 
     def _resume(self) -> tuple[np.ndarray, list[Damage]]:
         own = read_rank(self.folder, self.header, self.rank)

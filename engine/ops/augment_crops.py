@@ -14,6 +14,18 @@ from .kernel_folder import kernel_folder
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 _TYPES = {"float32": 0, "float16": 1, "uint8": 2}
+_HEADER = '#include "luss/augment_crops.cuh"'
+# in0 pixels, in1 images, in2 crops; out0 the crops, out1 8-bit planes, out2 sums of luma (64 bits each). Stream 0 is Jittor's.
+_LAUNCH = """
+luss::channels norm;
+norm.scale[0] = data["scale0"], norm.scale[1] = data["scale1"], norm.scale[2] = data["scale2"];
+norm.shift[0] = data["shift0"], norm.shift[1] = data["shift1"], norm.shift[2] = data["shift2"];
+cudaError_t error = luss::augment_crops((const uint8_t*)in0_p, (const luss_image*)in1_p, (const luss_crop*)in2_p, (int)in2_shape0,
+    (int)out0_shape2, (int)out0_shape3, (int)data["bleed"], (float)data["blur"], norm, (uint8_t*)out1_p, (unsigned long long*)out2_p,
+    OUT0, (cudaStream_t)0);
+CHECK(error == cudaSuccess) << "augment_crops: " << cudaGetErrorString(error);
+"""
+_POINTERS = {"float32": "(float*)out0_p", "float16": "(__half*)out0_p"}
 
 
 def augment_crops(
@@ -44,14 +56,38 @@ def augment_crops(
     Returns: jt.Var (n, 3, h, w); n == 0 is fine.
     Raises: ValueError names the argument and record, what was found and what was expected: an image outside the buffer, a box outside its
         image, a number that is not finite or out of its range.
-    Gradient: none, the inputs are integers. Deterministic on CPU and CUDA; both agree within one level before normalisation. On the CPU the
-        result is the same for any number of threads and on every processor.
+    Gradient: none, the inputs are integers. Deterministic: the same bits on CPU and CUDA, on every processor and for any number of
+        threads.
     """
     from ..runtime import jt
 
     _check_type(dtype, ("float32", "float16"))
-    host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
-    return jt.array(augment_crops_host(host, images, crops, size, mean=mean, std=std, dtype=dtype, bleed=bleed))
+    if not jt.flags.use_cuda:
+        host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
+        return jt.array(augment_crops_host(host, images, crops, size, mean=mean, std=std, dtype=dtype, bleed=bleed))
+    length = check_pixels(pixels)
+    check_images(images, length, 3)
+    check_crops(crops, images)
+    height, width = check_size(size)
+    scale, shift = _affine(mean, std)
+    if len(crops) == 0:
+        return jt.zeros((0, 3, height, width), dtype)
+    if len(crops) * -(-height // 8) * -(-width // 32) >= 1 << 31:
+        raise ValueError(f"crops, size: {len(crops)} crops of {height} x {width} are too many for one launch, split them")
+    data = {"bleed": float(bool(bleed)), "blur": float(crops["blur"].max())}
+    data.update({f"{name}{c}": float(values[c]) for name, values in (("scale", scale), ("shift", shift)) for c in range(3)})
+    count = len(crops)
+    outputs = jt.code(
+        [(count, 3, height, width), (count * 3 * height * width,), (count, 2)],
+        [dtype, "uint8", "int32"],
+        [pixels if isinstance(pixels, jt.Var) else jt.array(pixels), jt.array(_words(images)), jt.array(_words(crops))],
+        cuda_header=_HEADER,
+        cuda_src=_LAUNCH.replace("OUT0", _POINTERS[dtype]),
+        data=data,
+    )
+    for output in outputs:
+        output.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
+    return outputs[0].stop_grad()
 
 
 def augment_crops_host(
@@ -102,6 +138,11 @@ def augment_crops_host(
     if failed:
         raise MemoryError(f"augment_crops: no memory for the intermediate rows of {len(crops)} crops of {height} x {width}")
     return out
+
+
+def _words(records: np.ndarray) -> np.ndarray:
+    """Records as rows of int32, bits unchanged: Jittor has no records and no 64-bit integers."""
+    return np.ascontiguousarray(records).view(np.int32).reshape(len(records), -1)
 
 
 def _library() -> ctypes.CDLL:

@@ -2,6 +2,7 @@
 
 The library lies in the folder `cache_home` names; its name holds a hash of all that went into it, so a changed source, compiler or
 processor gives a new one. Processes that start at once each compile and rename the same library into place; readers never see half of one.
+A checksum after the library's last byte tells a damaged one, which is compiled again: loading half a library ends the process.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .jittor_setup import cache_home, find_compiler
 # No -Ofast and no -ffast-math: linked into a library, they make the loading thread take subnormal numbers for 0. No contraction: a fused
 # a * b + c rounds differently, and the same input is to give the same output on every machine.
 FLAGS = ("-std=c++14", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
+_SEAL = 16  # bytes of the checksum
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 
@@ -69,9 +71,21 @@ def _compiled(source: Path, include: tuple[Path, ...]) -> Path:
     for path in sources(source, include):
         digest.update(path.read_bytes() + b"\0")
     library = Path(cache_home()) / "native" / f"{source.stem}-{digest.hexdigest()}.so"
-    if not library.exists():
+    if not _intact(library):
         _compile([*command, str(source)], source, library)
     return library
+
+
+def _intact(library: Path) -> bool:
+    try:
+        content = library.read_bytes()
+    except FileNotFoundError:
+        return False
+    return _checksum(content[:-_SEAL]) == content[-_SEAL:]
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_SEAL).digest()
 
 
 def _compile(command: list[str], source: Path, library: Path) -> None:
@@ -84,6 +98,11 @@ def _compile(command: list[str], source: Path, library: Path) -> None:
         )
         if result.returncode != 0:
             raise RuntimeSetupError(f"{source}: {command[0]} failed with status {result.returncode}:\n{result.stdout}")
+        with open(temporary, "r+b") as stream:
+            seal = _checksum(stream.read())
+            stream.write(seal)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.replace(temporary, library)
     finally:
         temporary.unlink(missing_ok=True)

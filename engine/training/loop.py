@@ -22,10 +22,10 @@ import numpy as np
 from ..data import Loader
 from ..runtime import LussError, interrupt, jt
 from ..runtime.processes import barrier, rank
+from ..runtime.progress import Progress
 from .checkpoint import keep_copy, load_checkpoint, save_checkpoint, section
 from .larc import LarcSGD
 from .metric_log import MetricLog
-from .progress import Progress
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,20 @@
 /* Arithmetic that rounds after every operation, on CPU and GPU alike: nvcc would contract a * b + c, and Jittor hands it --use_fast_math.
    g++ must be given -ffp-contract=off. Plain C++ for g++ and nvcc. */
 #pragma once
+#include <cmath>
+
 #include "luss/crop_table.h"
 
 #ifdef __CUDA_ARCH__
 LUSS_BOTH float luss_add(float a, float b) { return __fadd_rn(a, b); }
 LUSS_BOTH float luss_mul(float a, float b) { return __fmul_rn(a, b); }
 LUSS_BOTH float luss_div(float a, float b) { return __fdiv_rn(a, b); }
-LUSS_BOTH double luss_add(double a, double b) { return __dadd_rn(a, b); }
-LUSS_BOTH double luss_mul(double a, double b) { return __dmul_rn(a, b); }
-LUSS_BOTH double luss_div(double a, double b) { return __ddiv_rn(a, b); }
+LUSS_BOTH float luss_sqrt(float a) { return __fsqrt_rn(a); }
 #else
 LUSS_BOTH float luss_add(float a, float b) { return a + b; }
 LUSS_BOTH float luss_mul(float a, float b) { return a * b; }
 LUSS_BOTH float luss_div(float a, float b) { return a / b; }
-LUSS_BOTH double luss_add(double a, double b) { return a + b; }
-LUSS_BOTH double luss_mul(double a, double b) { return a * b; }
-LUSS_BOTH double luss_div(double a, double b) { return a / b; }
+LUSS_BOTH float luss_sqrt(float a) { return sqrtf(a); }
 #endif
 
 namespace luss {

@@ -78,7 +78,7 @@ LUSS_BOTH int steps_before_contrast(int steps) {
     return at;
 }
 
-/* Contrast's grey from the sum of the luma of `count` pixels. */
-LUSS_BOTH float contrast_mean(double sum, double count) { return static_cast<float>(static_cast<int>(luss_add(luss_div(sum, count), 0.5))); }
+/* Contrast's grey: the mean luma of `count` pixels, halves up. */
+LUSS_BOTH float contrast_mean(unsigned long long sum, unsigned long long count) { return static_cast<float>((2 * sum + count) / (2 * count)); }
 
 } // namespace luss

@@ -24,8 +24,6 @@ def add_data(commands, add: Callable[..., ArgumentParser]) -> None:
         [
             "luss data prepare --imagenet IMAGENET --lists LISTS --masks ImageNetS50-a0fe9d82231f9bc4787ee76e304dfa51.zip --set 50 --out DIR",
             "luss data verify DIR",
-            "luss data index --data DIR",
-            "luss data pack --data DIR --out packed/train-384",
         ],
     )
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(data))
@@ -117,7 +115,7 @@ def _prepare(args: Namespace) -> None:
 
 
 def _verify(args: Namespace) -> None:
-    from engine.training.progress import Progress
+    from engine.runtime.progress import Progress
     from luss.benchmark.verify import verify_layout
 
     workers = args.workers

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Callable
 
 from engine.runtime.errors import LussError
+from engine.runtime.processes import rank
 
 EXAMPLES = ["luss features --preset imagenet-s-50 --data DIR", "luss features --check --workspace runs/demo"]
 
@@ -36,6 +37,8 @@ def check(args: Namespace) -> bool:
     from luss.workspace import Workspace
 
     quieten(args)
+    if rank() != 0:  # one process looks; under mpirun the others wait for it where the stage begins
+        return args.repair
     workspace = Workspace(workspace_of(args))
     if not os.path.isdir(workspace.path):
         raise LussError(f"{workspace.path}: no such folder; expected the workspace of a run")
@@ -53,7 +56,7 @@ def check(args: Namespace) -> bool:
 
 
 def _look(workspace, args: Namespace) -> tuple:
-    from engine.training.progress import Progress
+    from engine.runtime.progress import Progress
     from luss.feature_files import check_features
 
     bars: dict[str, Progress] = {}

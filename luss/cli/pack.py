@@ -130,8 +130,8 @@ def run_pack(args: Namespace) -> None:
 
 def _check_pack(args: Namespace) -> None:
     from engine.data.packed import PackedImages
+    from engine.runtime.progress import Progress
     from engine.storage.atomic import describe_bytes
-    from engine.training.progress import Progress
 
     packed = PackedImages(args.check, access="sequential")
     with Progress("check", len(packed), unit="image", quiet=args.quiet) as progress:

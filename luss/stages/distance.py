@@ -15,8 +15,8 @@ from engine.ops.knn_vote import LabelledBank, knn_vote
 from engine.ops.label_maps import enlarge_labels
 from engine.ops.upsample import upsample_bilinear
 from engine.runtime import LussError, interrupt, jt
+from engine.runtime.progress import Progress
 from engine.storage.atomic import atomic_file
-from engine.training.progress import Progress
 from luss.benchmark.label_map import IGNORE, read_label_map
 from luss.models.build import load
 from luss.models.layers import set_training

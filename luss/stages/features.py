@@ -14,8 +14,8 @@ from engine.data import CenterCropDataset, Loader, Manifest
 from engine.features import FeatureCache, FeatureWriter, drop_damaged
 from engine.runtime import LussError, interrupt, jt
 from engine.runtime.processes import barrier, rank, world_size
+from engine.runtime.progress import Progress
 from engine.storage.atomic import write_json
-from engine.training.progress import Progress
 from luss.feature_files import SUMMARY, cache_fingerprint, remedy, splits_of
 from luss.models.build import attention_net, load
 from luss.models.layers import set_training
@@ -76,8 +76,7 @@ def extract_images(job: Job, vectors, dim: int, folder: Manifest, split: str, pr
                 writer.append(positions[fresh], vectors(crops)[fresh])
                 progress.update(len(positions))
                 if interrupt.stop_requested():
-                    writer.flush()
-                    writer.abort()
+                    writer.flush(wait=True)
                     raise interrupt.Interrupted("features stopped; what was written is kept, the same command continues")
                 if time.monotonic() - committed > 60 * s.run.checkpoint_minutes:
                     writer.flush()

@@ -10,8 +10,8 @@ import numpy as np
 from engine.data import Manifest
 from engine.ops.label_maps import enlarge_labels, enlarge_map
 from engine.runtime import LussError, interrupt, jt
+from engine.runtime.progress import Progress
 from engine.storage.atomic import atomic_file, write_json
-from engine.training.progress import Progress
 from luss.benchmark.evaluate import curve_folder
 from luss.models.build import attention_net, load
 from luss.models.layers import set_training

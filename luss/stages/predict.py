@@ -10,8 +10,8 @@ import numpy as np
 
 from engine.ops.label_maps import upsample_argmax_limited
 from engine.runtime import LussError, interrupt, jt
+from engine.runtime.progress import Progress
 from engine.storage.atomic import write_json
-from engine.training.progress import Progress
 from luss.benchmark.evaluate import evaluate_folder
 from luss.benchmark.matching import match_to_json, read_match
 from luss.models.build import finetune_net, load

@@ -13,9 +13,9 @@ struct Colour {
     explicit Colour(const luss_crop& c) : crop(c), shift(static_cast<float>(luss_hue_shift(c.hue))) {}
 
     // Steps [from, to) of `steps` on every pixel; returns the sum of the luma after them where `summing`.
-    int64_t walk(Planes& planes, int steps, int from, int to, bool summing, bool grey) const {
+    uint64_t walk(Planes& planes, int steps, int from, int to, bool summing, bool grey) const {
         uint8_t *r = planes.plane(0), *g = planes.plane(1), *b = planes.plane(2);
-        int64_t total = 0;
+        uint64_t total = 0;
         for (int y = 0; y < planes.height; ++y) {
             vi sums = {};
             for (int x = 0; x < planes.width; x += LANES) {
@@ -29,7 +29,7 @@ struct Colour {
                 store(g + at, bytes(p.g));
                 store(b + at, bytes(p.b));
             }
-            for (int i = 0; i < LANES; ++i) total += sums[i];
+            for (int i = 0; i < LANES; ++i) total += static_cast<uint64_t>(sums[i]);
         }
         return total;
     }
@@ -41,8 +41,7 @@ struct Colour {
             return;
         }
         const int steps = luss_steps(crop.order), before = steps_before_contrast(steps);
-        const double sum = static_cast<double>(walk(planes, steps, 0, before, true, false));
-        mean = contrast_mean(sum, static_cast<double>(planes.height) * planes.width);
+        mean = contrast_mean(walk(planes, steps, 0, before, true, false), static_cast<uint64_t>(planes.height) * planes.width);
         walk(planes, steps, before, 4, false, crop.grey);
     }
 };

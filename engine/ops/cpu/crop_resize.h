@@ -40,8 +40,8 @@ struct Taps {
         weights.assign(static_cast<size_t>(out) * stride, 0.0f);
         for (int i = 0; i < out; ++i) {
             float* w = &weights[static_cast<size_t>(i) * stride];
-            const double sum = luss_weight_sum(axis, i, first[i], first[i] + count[i]);
-            for (int k = 0; k < count[i]; ++k) w[k] = static_cast<float>(luss_weight(axis, i, first[i] + k) / sum);
+            const float sum = luss_weight_sum(axis, i, first[i], first[i] + count[i]);
+            for (int k = 0; k < count[i]; ++k) w[k] = luss_div(luss_weight(axis, i, first[i] + k), sum);
             while (count[i] > 1 && w[count[i] - 1] == 0) --count[i];
         }
     }

@@ -1,8 +1,14 @@
 """What is said of a file without decoding it; and that nothing on a disk makes us wait for ever."""
 
+import contextlib
+import errno
 import io
 import os
+import re
 import socket
+import struct
+import tempfile
+import zlib
 
 import numpy as np
 import pytest
@@ -15,6 +21,7 @@ from engine.data import image_file
 from engine.data.image_file import MAX_PIXELS, Facts, open_regular, read_facts, stat_file
 from engine.runtime.errors import LussError
 from tests.engine.data.samples import bomb, photo
+from tests.shared_folder import shared_path
 
 
 def encoded(width, height, kind, **options):
@@ -56,17 +63,22 @@ def test_grey_cmyk_and_progressive_jpeg(tmp_path):
     ],
 )
 def test_a_broken_file_has_a_reason_and_keeps_size_and_checksum(tmp_path, content, reason):
-    import re
-
     found = facts_of(tmp_path / "a.JPEG", content)
     assert re.search(reason, found.reason), found.reason
     assert found.bytes == len(content) and found.checksum == xxhash.xxh3_64_intdigest(content)
 
 
-def test_png_bomb(tmp_path):
-    import struct
-    import zlib
+def test_any_damage_of_a_header_has_a_reason_or_a_size(tmp_path):
+    rng = np.random.default_rng(0)
+    for whole in (encoded(24, 18, "JPEG"), encoded(24, 18, "PNG")):
+        for trial in range(300):
+            content = np.frombuffer(whole, np.uint8)[: None if trial % 2 else rng.integers(1, len(whole))].copy()
+            content[rng.integers(0, len(content), 4)] = rng.integers(0, 256, 4)
+            found = facts_of(tmp_path / "a", content.tobytes())
+            assert bool(found.reason) != bool(found.width and found.height) or "pixels" in found.reason
 
+
+def test_png_bomb(tmp_path):
     head = b"IHDR" + struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + encoded(9, 9, "PNG")[33:]
     assert facts_of(tmp_path / "a.png", content).reason == f"more than the {MAX_PIXELS:,} pixels that are decoded"
@@ -109,14 +121,32 @@ def test_a_file_that_becomes_a_pipe_before_it_is_opened(tmp_path, monkeypatch):
     assert read_facts(str(path)).reason == "a named pipe, not a file"
 
 
-def test_no_permission(tmp_path):
-    path = tmp_path / "a.JPEG"
-    path.write_bytes(encoded(9, 9, "JPEG"))
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read every file: run as another than root")
-    found = read_facts(str(path))
-    assert found.reason == "Permission denied" and found.bytes > 0 and found.checksum == 0
+@contextlib.contextmanager
+def without_privileges():
+    """As a user to whom permissions apply; for root: nobody."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_no_permission():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others as a whole
+        os.chmod(folder, 0o755)
+        path = os.path.join(folder, "a.JPEG")
+        with open(path, "wb") as stream:
+            stream.write(encoded(9, 9, "JPEG"))
+        os.chmod(path, 0)
+        with without_privileges():
+            found = read_facts(path)
+        assert found.reason == "Permission denied" and found.bytes == os.path.getsize(path) and found.checksum == 0
+        os.chmod(folder, 0)
+        with without_privileges():
+            assert read_facts(path) == Facts(0, 0, reason="Permission denied")
 
 
 def test_a_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
@@ -124,10 +154,10 @@ def test_a_file_that_grows_while_it_is_read(tmp_path, monkeypatch):
     path.write_bytes(encoded(9, 9, "JPEG"))
     real = image_file._read
 
-    def read(handle):
+    def read(handle, size):
         with open(path, "ab") as stream:
             stream.write(b"x")
-        return real(handle)
+        return real(handle, size)
 
     monkeypatch.setattr(image_file, "_read", read)
     assert read_facts(str(path)).reason == "it changes while it is read"
@@ -143,8 +173,6 @@ def test_a_file_larger_than_what_is_held_at_once(tmp_path, monkeypatch):
 
 
 def test_no_file_handles_left_is_no_fault_of_the_image(tmp_path, monkeypatch):
-    import errno
-
     def none_left(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
@@ -155,8 +183,6 @@ def test_no_file_handles_left_is_no_fault_of_the_image(tmp_path, monkeypatch):
 
 
 def test_header_and_decoder_agree_on_the_shared_photographs():
-    from tests.shared_folder import shared_path
-
     for path in sorted(shared_path("data", "imagenet-samples").glob("*.JPEG"))[:20]:
         found = read_facts(str(path))
         with Image.open(path) as image:

@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.datasets import MultiCropDataset
+from engine.data.datasets import MultiCropDataset, crop_major
 from engine.data.decode import UnreadableImage
 from engine.data.folder import list_images
 from engine.data.loader import Loader
+from engine.data.manifest_build import open_manifest
 from engine.data.order import epoch_order
+from engine.data.pack import pack_images
+from engine.data.pack_format import PackSettings
 from engine.data.ragged import Ragged
+from engine.ops.augment_crops import augment_crops_host
 from engine.runtime.errors import LussError
 from tests.engine.data.samples import Environment, Numbers, image_tree
 
@@ -106,6 +110,56 @@ def test_crops_of_an_image_are_the_same_with_one_and_two_ranks(tmp_path):
         with loader(dataset, 3, workers=rank, rank=rank, world_size=2) as half:
             shared.update(crops(half.epoch(1)))
     assert len(alone) == 12 and shared == alone
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pixels_of_crops_are_the_same_with_any_number_of_workers(tmp_path, packed):
+    """From files and from a pack, through the op."""
+    image_tree(tmp_path, per_class=6, size=(90, 70))
+    images = open_manifest(str(tmp_path), "train", tmp_path / "train.manifest")
+    if packed:
+        images = pack_images(images, tmp_path / "pack", PackSettings("longest", 64), workers=0)
+    dataset = MultiCropDataset(images, 3, (2, 1), (24, 16), (0.14, 0.05), (1.0, 0.14))
+
+    def pixels(workers):
+        with loader(dataset, 5, workers=workers, borrow=True) as train:
+            for batch in train.steps(1, 5):
+                for part, size in ((slice(0, 2), 24), (slice(2, 3), 16)):
+                    yield augment_crops_host(batch["image"].buffer, batch["image"].table, crop_major(batch["crops"][:, part]), size)
+
+    expected = list(pixels(0))
+    assert len(expected) == 8 and all(np.isfinite(crops).all() for crops in expected)
+    for workers in (1, 4):
+        assert all(np.array_equal(a, b) for a, b in zip(pixels(workers), expected))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_files_that_are_no_images_are_replaced_and_counted(tmp_path, workers):
+    """A folder, an empty file, a pipe that nobody writes to, a header that claims 40,000 x 40,000 pixels, a file nobody may read."""
+    root = image_tree(tmp_path, per_class=5)
+    items = list_images(str(root), "train").items
+    bomb = bytearray(Path(items[3].path).read_bytes())
+    place = bomb.index(b"\xff\xc0") + 5
+    bomb[place : place + 4] = (40_000).to_bytes(2, "big") * 2
+    reasons = {0: "Is a directory", 1: "empty file", 2: "a named pipe, not a file", 3: "40000 x 40000 pixels", 4: "no such file"}
+    for number in reasons:
+        os.unlink(items[number].path)
+    os.mkdir(items[0].path)
+    Path(items[1].path).touch()
+    os.mkfifo(items[2].path)
+    Path(items[3].path).write_bytes(bomb)
+    if os.geteuid() != 0:  # root reads whatever the permissions
+        Path(items[4].path).write_bytes(b"x")
+        os.chmod(items[4].path, 0)
+        reasons[4] = "Permission denied"
+    found = {}
+    dataset = MultiCropDataset(items, 3, (2,), (24,), (0.14,), (1.0,))
+    with loader(dataset, 10, workers=workers, on_bad=found.__setitem__) as train:
+        (batch,) = train.epoch(0)
+    assert sorted(set(batch["index"].tolist())) == [5, 6, 7, 8, 9] and len(batch["index"]) == 10
+    assert found.keys() == {items[number].path for number in reasons}
+    for number, reason in reasons.items():
+        assert reason in found[items[number].path]
 
 
 def test_owned_batches_can_be_kept_and_borrowed_ones_live_in_shared_memory():

@@ -9,7 +9,13 @@ import pytest
 from engine.runtime.errors import LussError
 from engine.storage.lock import locked_folder
 
-HOLD = "import sys, time\nfrom engine.storage.lock import locked_folder\nwith locked_folder(sys.argv[1], 'works'):\n    print('held', flush=True)\n    time.sleep(60)"
+HOLD = """
+import sys, time
+from engine.storage.lock import locked_folder
+with locked_folder(sys.argv[1], 'works'):
+    print('held', flush=True)
+    time.sleep(60)
+"""
 
 
 def test_the_second_process_is_refused_until_the_first_is_killed(tmp_path):
