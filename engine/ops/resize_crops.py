@@ -14,6 +14,18 @@ from .crop_output import TYPES, affine, check_type, half_levels, result_array
 from .crop_table import CUT
 from .kernel_folder import kernel_folder
 
+_HEADER = '#include "luss/resize_crops.cuh"'
+# in0 pixels, in1 images, in2 cuts, in3 axes, in4 taps. Stream 0 is Jittor's.
+_LAUNCH = """
+luss::level_scale norm;
+norm.scale[0] = data["scale0"], norm.scale[1] = data["scale1"], norm.scale[2] = data["scale2"];
+norm.shift[0] = data["shift0"], norm.shift[1] = data["shift1"], norm.shift[2] = data["shift2"];
+cudaError_t error = luss::resize_crops((const uint8_t*)in0_p, (const luss_image*)in1_p, (const luss_cut*)in2_p, (const luss_cut_axes*)in3_p,
+    (const int32_t*)in4_p, (int)in2_shape0, (int)out0_shape2, (int)out0_shape3, norm, OUT0, (cudaStream_t)0);
+CHECK(error == cudaSuccess) << "resize_crops: " << cudaGetErrorString(error);
+"""
+_POINTERS = {"float32": "(float*)out0_p", "float16": "(__half*)out0_p"}
+
 
 def resize_crops(
     pixels,  # (bytes,) uint8: NumPy array, or jt.Var on the device
@@ -48,8 +60,26 @@ def resize_crops(
     from ..runtime import jt
 
     check_type(dtype, ("float32", "float16"))
-    host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
-    return jt.array(resize_crops_host(host, images, cuts, size, mean=mean, std=std, dtype=dtype))
+    if not jt.flags.use_cuda:
+        host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
+        return jt.array(resize_crops_host(host, images, cuts, size, mean=mean, std=std, dtype=dtype))
+    height, width = _checked(pixels, images, cuts, size)
+    scale, shift = affine(mean, std)
+    if len(cuts) == 0:
+        return jt.zeros((0, 3, height, width), dtype)
+    if len(cuts) * -(-height // 32) * -(-width // 32) >= 1 << 31:
+        raise ValueError(f"cuts, size: {len(cuts)} cuts of {height} x {width} are too many for one launch, split them")
+    axes, taps = resize_tables(images, cuts, (height, width))
+    out = jt.code(
+        (len(cuts), 3, height, width),
+        dtype,
+        [pixels if isinstance(pixels, jt.Var) else jt.array(pixels), *map(jt.array, (_words(images), _words(cuts), axes, taps))],
+        cuda_header=_HEADER,
+        cuda_src=_LAUNCH.replace("OUT0", _POINTERS[dtype]),
+        data={f"{name}{c}": float(values[c]) for name, values in (("scale", scale), ("shift", shift)) for c in range(3)},
+    )
+    out.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
+    return out.stop_grad()
 
 
 def resize_crops_host(
@@ -72,9 +102,7 @@ def resize_crops_host(
         threads: None: all cores this process may use, one cut each at a time. With 1 no thread is started, so it is safe in forked processes.
     """
     check_type(dtype)
-    length, (height, width) = check_pixels(pixels), check_size(size)
-    check_images(images, length, 3)
-    check_cuts(cuts, images, height, width)
+    height, width = _checked(pixels, images, cuts, size)
     scale, shift = affine(mean, std)
     out = result_array(out, len(cuts), height, width, dtype)
     threads = check_threads(threads)
@@ -87,6 +115,37 @@ def resize_crops_host(
     if _library().luss_resize_crops_cpu(at_pixels, at_images, at_cuts, *sizes, *rest, min(threads, len(cuts))):
         raise MemoryError(f"resize_crops: no memory for the rows between both passes of {len(cuts)} cuts of {height} x {width}")
     return out
+
+
+def resize_tables(images: np.ndarray, cuts: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """What the GPU needs besides checked records: (n, 3) int32 axes and (k,) int32 taps, laid out as kernels/luss/cut_table.h says."""
+    images, cuts = np.ascontiguousarray(images), np.ascontiguousarray(cuts)
+    axes = np.empty((len(cuts), 3), np.int32)
+
+    def fill(*tables: np.ndarray | None) -> int:
+        pointers = [None if table is None else ctypes.c_void_p(table.ctypes.data) for table in tables]
+        records = (ctypes.c_void_p(images.ctypes.data), ctypes.c_void_p(cuts.ctypes.data), ctypes.c_int64(len(cuts)))
+        length = function(*records, *size, *pointers)
+        if length < 0:
+            raise MemoryError(f"resize_crops: no memory for the filters of {len(cuts)} cuts of {size[0]} x {size[1]}")
+        return length
+
+    function = _library().luss_resize_crops_taps
+    function.restype = ctypes.c_int64
+    length = fill(None, None)
+    if length >= 1 << 31:
+        raise ValueError(f"cuts: the filters of {len(cuts)} cuts have {length} weights and places, expected less than 2^31: split them")
+    taps = np.empty(length, np.int32)
+    fill(axes, taps)
+    return axes, taps
+
+
+def _checked(pixels, images: np.ndarray, cuts: np.ndarray, size: int | tuple[int, int]) -> tuple[int, int]:
+    """(h, w) of checked arguments."""
+    height, width = check_size(size)
+    check_images(images, check_pixels(pixels), 3)
+    check_cuts(cuts, images, height, width)
+    return height, width
 
 
 def check_cuts(cuts: np.ndarray, images: np.ndarray, height: int, width: int) -> None:
@@ -105,6 +164,11 @@ def check_cuts(cuts: np.ndarray, images: np.ndarray, height: int, width: int) ->
             first = int(np.argmax(bad))
             found = ", ".join(f"{name}={cuts[first][name]}" for name in CUT.names)
             raise ValueError(f"cuts[{first}]: {expected}, found {found}")
+
+
+def _words(records: np.ndarray) -> np.ndarray:
+    """Records as rows of int32, bits unchanged: Jittor has no records and no 64-bit integers."""
+    return np.ascontiguousarray(records).view(np.int32).reshape(len(records), -1)
 
 
 def _library() -> ctypes.CDLL:

@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "luss/cut_table.h"
+
 namespace luss {
 
-constexpr int FIXED_BITS = 22; // 32 - 8 - 2: a level of 8 bits, a sum that may swing beyond both ends
+constexpr int FIXED_BITS = LUSS_FIXED_BITS;
 
 // `extent` pixels become `out`, of which `length` from `begin` on are wanted.
 struct FixedAxis {

@@ -17,7 +17,7 @@ from engine.ops.crop_table import CUT, IMAGE
 from engine.ops.resize_crops import MEAN, STD, resize_crops, resize_crops_host
 from engine.ops.resize_crops_reference import resize, resize_levels
 from engine.ops.resize_crops_reference import resize_crops as reference
-from tests.engine.data.samples import photo
+from tests.engine.ops.cut_samples import MIXED_SIZE, cut_of, mixed_batch, pack
 from tests.shared_folder import shared_path
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
@@ -27,20 +27,6 @@ NEW_PILLOW = int(PIL.__version__.split(".")[0]) >= 13  # from then on tall image
 
 def noise(width, height, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def pack(arrays, gap=0):
-    """(bytes,) uint8 and (m,) IMAGE of (h, w, 3) arrays, `gap` bytes of 255 before each."""
-    images, parts, offset = np.zeros(len(arrays), IMAGE), [np.zeros(0, np.uint8)], 0
-    for record, array in zip(images, arrays):
-        record["offset"], record["height"], record["width"] = offset + gap, *array.shape[:2]
-        parts += [np.full(gap, 255, np.uint8), array.reshape(-1)]
-        offset += gap + array.nbytes
-    return np.concatenate(parts), images
-
-
-def cut_of(width, height, left=0, top=0, image=0):
-    return np.array([(image, height, width, top, left)], CUT)
 
 
 def levels(array, width, height):
@@ -111,19 +97,8 @@ def test_evaluation_crops_of_real_images(square):
         np.testing.assert_array_equal(resize_crops_host(*packed, cut[None], size, dtype="uint8"), resize_levels(*packed, cut[None], size))
 
 
-def mixed_batch():
-    """Images of several sizes, tall ones among them, with cuts of 33 x 41; images and sizes repeat."""
-    packed = pack([np.asarray(photo(*size, seed=size[0])) for size in [(120, 90), (75, 300), (60, 60), (120, 90), (41, 33)]], gap=3)
-    images = np.array([0, 1, 2, 3, 0, 1, 4, 2])
-    cuts = np.zeros(len(images), CUT)
-    cuts["image"] = images
-    cuts["width"], cuts["height"] = [60, 50, 64, 60, 60, 50, 41, 200], [45, 100, 64, 45, 45, 100, 33, 180]
-    cuts["left"], cuts["top"] = [0, 3, 23, 19, 7, 9, 0, 150], [12, 50, 31, 0, 3, 67, 0, 140]
-    return packed, cuts, (33, 41)
-
-
 def test_types_threads_and_a_given_array():
-    packed, cuts, size = mixed_batch()
+    (packed, cuts), size = mixed_batch(), MIXED_SIZE
     expected = resize_levels(*packed, cuts, size)
     scale, shift = (1 / (255 * np.array(STD))).astype("f4"), (-np.array(MEAN) / np.array(STD)).astype("f4")
     floats = np.moveaxis(expected.astype("f4") * scale + shift, -1, 1)
@@ -137,7 +112,7 @@ def test_types_threads_and_a_given_array():
 
 
 def test_normalisation_is_by_channel():
-    packed, cuts, size = mixed_batch()
+    (packed, cuts), size = mixed_batch(), MIXED_SIZE
     found = resize_crops_host(*packed, cuts, size, mean=(0, 0.25, 0.5), std=(1, 0.5, 2), threads=1)
     expected = reference(*packed, cuts, size, mean=(0, 0.25, 0.5), std=(1, 0.5, 2))
     np.testing.assert_allclose(found, expected, rtol=0, atol=4 * 2 * 2**-24)  # as above, numbers up to 2
@@ -147,7 +122,7 @@ def test_normalisation_is_by_channel():
 def test_with_jittor(dtype):
     from engine.runtime import jt
 
-    packed, cuts, size = mixed_batch()
+    (packed, cuts), size = mixed_batch(), MIXED_SIZE
     expected = resize_crops_host(*packed, cuts, size, dtype=dtype)
     for pixels in (packed[0], jt.array(packed[0])):
         found = resize_crops(pixels, packed[1], cuts, size, dtype=dtype)
