@@ -69,12 +69,13 @@ struct Resizer {
             weights[r] = &rows.weights[static_cast<size_t>(y) * rows.stride];
             count[r] = rows.count[y];
         }
-        // The next block's pixels are asked for here: only a strip of each row is read at a time, which no hardware sees through
+        // The next block's pixels are asked for here: only a strip of each row is read at a time, which no hardware sees through.
+        // Into the second-level cache: the first would lose them again (0.147 -> 0.123 ms a plain crop where images come from memory)
         const int next = std::min(top + BLOCK, height - 1), after = std::min(top + 2 * BLOCK, height) - 1;
         const int soon = rows.first[next], later = rows.first[after] + rows.count[after];
         for (int j = 0; j < length; j += 2 * LANES) {
             if (j % 64 == 0)
-                for (int y = soon; y < later; ++y) __builtin_prefetch(image + y * pitch + j);
+                for (int y = soon; y < later; ++y) __builtin_prefetch(image + y * pitch + j, 0, 2);
             for (int r0 = 0; r0 < BLOCK; r0 += LANES) {
                 vf left[LANES], right[LANES];
                 for (int r = 0; r < LANES; ++r) {
@@ -133,6 +134,9 @@ struct Resizer {
         const size_t pitch = static_cast<size_t>(3) * size.width;
         wide.resize(static_cast<size_t>(length + 2 * LANES) * BLOCK);
         const uint8_t* origin = image + down.low * pitch + static_cast<size_t>(3) * (across.low + first);
+        const int head = std::min(BLOCK, out.height) - 1;
+        for (int y = rows.first[0]; y < rows.first[head] + rows.count[head]; ++y)
+            for (int j = 0; j < length; j += 64) __builtin_prefetch(origin + y * pitch + j, 0, 2);
         for (int top = 0; top < out.height; top += BLOCK) {
             const int bottom = std::min(top + BLOCK, out.height) - 1;
             const size_t last_row = static_cast<size_t>(rows.first[bottom] + rows.count[bottom] - 1);
