@@ -14,8 +14,9 @@ from ..runtime.errors import LussError
 from ..storage.atomic import PathLike, process_lives
 from .background import Background
 from .check import Damage, clean, read_rank, verify_shard
-from .layout import BLOCK_BYTES, HEADER_FILE, IDS_LIMIT, SHARD_BYTES, Header, list_ranks, manifest_path, shard_name
+from .layout import BLOCK_BYTES, HEADER_FILE, SHARD_BYTES, Header, list_ranks, manifest_path, shard_name
 from .manifest import append_line
+from .rows import checked_rows, image_ends
 from .shard_file import ShardFile
 
 _BUFFERS = 3  # blocks: one is filled while one is written and one waits
@@ -102,8 +103,11 @@ class FeatureWriter:
             LussError: a finite value does not fit into float16; or writing failed (see the class).
         """
         self._check_open()
-        ids, rows = self._checked(ids, rows)
-        ends = self._image_ends(ids)
+        ids, rows = checked_rows(self.header, ids, rows)
+        ends = None
+        if self.header.vectors == "many" and len(ids):
+            ends = image_ends(ids, self._last_id, self._capacity)
+            self._last_id = int(ids[-1])
         start = 0
         while start < len(ids):
             end = start + self._capacity - self._rows
@@ -152,43 +156,10 @@ class FeatureWriter:
             self._shard.abort()
             self._shard = None
 
-    # -- checks
-
     def _check_open(self) -> None:
         self._background.check()
         if not self._open:
             raise ValueError(f"the writer of {self.folder} is closed")
-
-    def _checked(self, ids, rows) -> tuple[np.ndarray, np.ndarray]:
-        ids, rows = np.asarray(ids), np.asarray(rows)
-        if rows.ndim != 2 or rows.shape[1] != self.header.dim or ids.shape != rows.shape[:1] or rows.dtype.kind != "f":
-            raise ValueError(f"ids, rows: expected (n,) and (n, {self.header.dim}) floating-point, found {ids.shape} and {rows.shape} {rows.dtype}")
-        if len(ids) and (ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= IDS_LIMIT):
-            raise ValueError(f"ids: expected integers from 0 to {IDS_LIMIT - 1}, found {ids.dtype} from {ids.min()} to {ids.max()}")
-        wanted = self.header.value_type
-        if rows.dtype.itemsize > wanted.itemsize:
-            with np.errstate(over="ignore"):  # it is looked for below
-                narrow = rows.astype(wanted)
-            lost = np.isinf(narrow) & np.isfinite(rows)
-            if lost.any():
-                row = int(np.argmax(lost.any(1)))
-                raise LussError(f"features of image {int(ids[row])} exceed the range of {self.header.dtype} ({abs(rows[row]).max():g}): use float32")
-            rows = narrow
-        return ids.astype(np.uint32), rows
-
-    def _image_ends(self, ids: np.ndarray) -> np.ndarray | None:
-        """With "many": the row after the last one of each image of this call."""
-        if self.header.vectors == "one" or len(ids) == 0:
-            return None
-        ends = np.append(np.flatnonzero(ids[1:] != ids[:-1]) + 1, len(ids))
-        images = ids[ends - 1]
-        if len(np.unique(images)) != len(images) or images[0] == self._last_id:
-            raise ValueError("ids: rows of one image must be adjacent and come in one call")
-        longest = int(np.diff(ends, prepend=0).max())
-        if longest > self._capacity:
-            raise ValueError(f"ids: an image has {longest} rows, a shard holds {self._capacity}: raise shard_bytes")
-        self._last_id = int(images[-1])
-        return ends
 
     # -- moving rows
 

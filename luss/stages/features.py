@@ -62,6 +62,8 @@ def extract_images(job: Job, vectors, dim: int, folder: Manifest, split: str, pr
     s, c = job.settings, job.settings.features
     made_from = cache_fingerprint(job.folder, split)
     with FeatureWriter(job.path / split, dim, c.dtype, rank=process, fingerprint=made_from, shard_bytes=c.shard_mb << 20) as writer:
+        for damage in writer.dropped:
+            say(f"features: made again: {damage.text}")
         share = np.arange(process, len(folder.items), processes)
         missing = ~np.isin(share, writer.done_ids())
         batches = [share[first : first + c.batch_size] for first in range(0, len(share), c.batch_size)]

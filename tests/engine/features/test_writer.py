@@ -111,7 +111,7 @@ def test_float16_rounds_once_and_refuses_what_does_not_fit(tmp_path):
     assert found.dtype == np.float16
     np.testing.assert_array_equal(found, x.astype(np.float16))
     x[7, 0] = 7e4
-    with pytest.raises(LussError, match=r"image 7 exceed the range of float16 \(70000\): use float32"):
+    with pytest.raises(LussError, match=r"image 7 exceed the range of float16 \(70000\): use a wider dtype"):
         write(tmp_path / "d", x, dtype="float16")
 
 
