@@ -2,8 +2,9 @@
 
 from .crop_plan import CropGroup, plan_crops
 from .crops import correspondence_grids, resize_shorter
-from .datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset, crop_major
+from .datasets import AnnotatedDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset, crop_major
 from .decode import BadImages, UnreadableImage, decode_image, decode_rgb
+from .eval_plan import center_cuts, whole_cuts
 from .folder import ImageFolder, ImageItem, list_images, mask_path
 from .loader import Loader
 from .manifest import Manifest, load_manifest
@@ -21,7 +22,6 @@ __all__ = [
     "STD_PUBLISHED",
     "AnnotatedDataset",
     "BadImages",
-    "CenterCropDataset",
     "CropGroup",
     "ImageFolder",
     "ImageItem",
@@ -36,6 +36,7 @@ __all__ = [
     "UnreadableImage",
     "WholeImageDataset",
     "build_manifest",
+    "center_cuts",
     "check_manifest",
     "correspondence_grids",
     "crop_major",
@@ -49,4 +50,5 @@ __all__ = [
     "pack_images",
     "plan_crops",
     "resize_shorter",
+    "whole_cuts",
 ]

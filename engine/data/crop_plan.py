@@ -13,7 +13,6 @@ import numpy as np
 
 from ..ops.crop_table import CROP
 from .counter_random import uniforms
-from .crops import center_crop_box, resize_shorter
 
 JITTER_PROBABILITY = 0.8
 BLUR_RADIUS = (0.1, 2.0)  # standard deviation in pixels of the crop
@@ -114,20 +113,3 @@ def _colour(plan: np.ndarray, draws: np.ndarray, group: CropGroup) -> None:
     plan["grey"] = draws[..., _GREY] < group.grey
     radius = BLUR_RADIUS[0] + (BLUR_RADIUS[1] - BLUR_RADIUS[0]) * draws[..., _RADIUS]
     plan["blur"] = np.where(draws[..., _BLUR] < group.blur, radius, 0)
-
-
-def center_crops(widths, heights, resize: int, crop: int, square: bool = False) -> np.ndarray:
-    """Evaluation crops: the central crop x crop pixels of the image with its shorter side at `resize` pixels (section 5).
-
-    square: the image is squashed to resize x resize first, as the published Jittor code does (section 12.2, J3).
-
-    Returns: (b,) CROP with boxes in pixels of the full-size image; cut with bleed=True, since the image is resized before it is cut.
-    """
-    plan = np.zeros(len(widths), CROP)
-    plan["image"], plan["order"] = np.arange(len(widths)), -1
-    for record, width, height in zip(plan, widths, heights):
-        w, h = (resize, resize) if square else resize_shorter(int(width), int(height), resize)
-        left, top, _, _ = center_crop_box(w, h, crop)
-        across, down = width / w, height / h
-        record["left"], record["top"], record["width"], record["height"] = left * across, top * down, crop * across, crop * down
-    return plan

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..ops.crop_table import CROP
 from ..runtime.errors import LussError
-from .crop_plan import CropGroup, center_crops, plan_crops
+from .crop_plan import CropGroup, plan_crops
 from .crops import correspondence_grids
 from .decode import UnreadableImage, decode_rgb
 from .jpeg import REDUCTIONS
@@ -42,7 +42,7 @@ class _Planned:
     """
 
     ragged: tuple[str, ...] = ("image",)
-    sizes: np.ndarray | None = None  # (n,) side of each crop; None: images are never reduced while they are decoded
+    sizes: np.ndarray | None = None  # (n,) side of each crop; None: there are no crops
 
     def __init__(self, images):
         self.images = image_source(images)
@@ -81,9 +81,14 @@ class _Planned:
 
     def _decoded(self, index: int, image, plan: np.ndarray, place: Place):
         width, height = image.original
+        if self.sizes is None:
+            try:
+                return {"image": image.decode(place), **self.more(index, image, plan)}
+            except UnreadableImage as error:
+                return error
         crops = scaled(plan, image.width / width, image.height / height, image.width, image.height)
         try:
-            pixels = image.decode(place, reduction(crops, self.sizes) if self.sizes is not None else 1)
+            pixels = image.decode(place, reduction(crops, self.sizes))
         except UnreadableImage as error:
             return error
         rows, columns = pixels.shape[:2]
@@ -173,33 +178,14 @@ class MultiCropDataset(_Planned):
         return dict(zip(("grid_q", "grid_k"), correspondence_grids(boxes[:, 0], boxes[:, 1])))
 
 
-class CenterCropDataset(_Planned):
-    """Stage 2.2: shorter side to `resize`, central `crop` x `crop` pixels. `square` squashes instead (published quirk).
-
-    A sample is {"image": (h, w, 3) uint8, "crops": (1,) CROP}, the same in every epoch; to be cut with bleed=True.
-    """
-
-    def __init__(self, images, resize: int, crop: int, square: bool = False):
-        if crop > resize:
-            raise ValueError(f"crop={crop}: expected at most resize={resize}")
-        super().__init__(images)
-        self.resize, self.crop, self.square = resize, crop, square
-
-    def plan(self, epoch: int, numbers: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
-        return center_crops(widths, heights, self.resize, self.crop, self.square)[:, None]
-
-
 class WholeImageDataset(_Planned):
-    """Label maps and predictions: the whole image.
+    """Evaluation: images as they are; where and how large they are shown to a network, `eval_plan` says.
 
-    A sample is {"image": (h, w, 3) uint8, "crops": (1,) CROP of the whole image, "size": (2,) int64 = height and width of the original}.
+    A sample is {"image": (h, w, 3) uint8, "size": (2,) int64 = height and width of the original}, the same in every epoch.
     """
 
     def plan(self, epoch: int, numbers: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
-        crops = np.zeros((len(numbers), 1), CROP)
-        crops["order"] = -1
-        crops["width"], crops["height"] = widths[:, None], heights[:, None]
-        return crops
+        return np.zeros((len(numbers), 0), CROP)
 
     def more(self, index: int, image, plan: np.ndarray) -> dict[str, np.ndarray]:
         return {"size": np.array([image.original[1], image.original[0]], np.int64)}

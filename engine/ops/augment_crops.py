@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def augment_crops(
     check_images(images, length, 3)
     check_crops(crops, images)
     height, width = check_size(size)
-    scale, shift = _affine(mean, std)
+    scale, shift, _ = _affine(tuple(mean), tuple(std))
     if len(crops) == 0:
         return jt.zeros((0, 3, height, width), dtype)
     if len(crops) * -(-height // 8) * -(-width // 32) >= 1 << 31:
@@ -116,7 +117,7 @@ def augment_crops_host(
     check_images(images, length, 3)
     check_crops(crops, images)
     height, width = check_size(size)
-    scale, shift = _affine(mean, std)
+    scale, shift, halves = _affine(tuple(mean), tuple(std))
     shape = (len(crops), height, width, 3) if dtype == "uint8" else (len(crops), 3, height, width)
     if out is None:
         out = np.empty(shape, dtype)
@@ -126,8 +127,6 @@ def augment_crops_host(
     threads = check_threads(threads)
     if len(crops) == 0:
         return out
-    levels = np.arange(256, dtype=np.float32)
-    halves = (levels * scale[:, None] + shift[:, None]).astype(np.float16)
     pixels, images, crops = (np.ascontiguousarray(array) for array in (pixels, images, crops))
     arguments = (pixels, images, crops, scale, shift, halves, out)
     at_pixels, at_images, at_crops, at_scale, at_shift, at_halves, at_out = (ctypes.c_void_p(array.ctypes.data) for array in arguments)
@@ -145,6 +144,7 @@ def _words(records: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(records).view(np.int32).reshape(len(records), -1)
 
 
+@functools.cache
 def _library() -> ctypes.CDLL:
     return load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))
 
@@ -154,9 +154,10 @@ def _check_type(dtype: str, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(allowed)}")
 
 
-def _affine(mean, std) -> tuple[np.ndarray, np.ndarray]:
-    """(3,) float32 scale and shift with value * scale + shift = (value / 255 - mean) / std."""
-    mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-    if mean.shape != (3,) or std.shape != (3,) or not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValueError(f"mean={mean.tolist()}, std={std.tolist()}: expected three finite numbers each, std > 0")
-    return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+@functools.lru_cache(maxsize=16)
+def _affine(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(3,) float32 scale and shift with value * scale + shift = (value / 255 - mean) / std; (3, 256) float16 of that for every level."""
+    if len(mean) != 3 or len(std) != 3 or not (np.isfinite(mean).all() and np.isfinite(std).all() and min(std) > 0):
+        raise ValueError(f"mean={mean}, std={std}: expected three finite numbers each, std > 0")
+    scale, shift = (1 / (255 * np.array(std))).astype(np.float32), (-np.array(mean) / np.array(std)).astype(np.float32)
+    return scale, shift, (np.arange(256, dtype=np.float32) * scale[:, None] + shift[:, None]).astype(np.float16)

@@ -10,7 +10,16 @@ from .crop_table import CROP, IMAGE
 
 SLACK = 1 / 1024  # of a pixel: a box of fractions may end that much outside its image
 LARGEST_BLUR = 8.0  # LUSS_BLUR_RADIUS of kernels/luss/blur_taps.h is made for it
-_NUMBERS = [name for name in CROP.names if CROP[name].kind == "f"]
+_SIDE = float(np.iinfo(np.int32).max)
+_WHOLE = {"image": (0, _SIDE), "flip": (0, 1), "order": (-1, 23), "grey": (0, 1)}
+_RANGES = {
+    **_WHOLE,
+    **{"left": (0, _SIDE), "top": (0, _SIDE), "width": (SLACK, _SIDE), "height": (SLACK, _SIDE)},
+    **dict.fromkeys(("brightness", "contrast", "saturation"), (0, float(np.finfo(np.float32).max))),
+    **{"hue": (-0.5, 0.5), "blur": (0, LARGEST_BLUR)},
+}
+_LOWEST_WHOLE, _HIGHEST_WHOLE = np.array([_RANGES[name] for name in CROP.names[: len(_WHOLE)]], np.int64).T.astype(np.int32)
+_LOWEST, _HIGHEST = np.array([_RANGES[name] for name in CROP.names[len(_WHOLE) :]], np.float32).T
 
 
 def check_pixels(pixels, name: str = "pixels") -> int:
@@ -34,18 +43,20 @@ def check_crops(crops: np.ndarray, images: np.ndarray) -> None:
     """(n,) CROP records that say something possible about checked `images`."""
     if not isinstance(crops, np.ndarray) or crops.ndim != 1 or crops.dtype != CROP:
         raise ValueError(f"crops: expected (n,) CROP records, found {_kind(crops)}")
-    _refuse("crops", crops, (crops["image"] < 0) | (crops["image"] >= len(images)), f"expected image in 0..{len(images) - 1}")
-    finite = np.all([np.isfinite(crops[name]) for name in _NUMBERS], axis=0)
-    _refuse("crops", crops, ~finite, "expected finite numbers")
-    for name, lowest, highest in (("flip", 0, 1), ("grey", 0, 1), ("order", -1, 23), ("hue", -0.5, 0.5), ("blur", 0, LARGEST_BLUR)):
-        _refuse("crops", crops, (crops[name] < lowest) | (crops[name] > highest), f"expected {name} in {lowest}..{highest}")
-    for name in ("brightness", "contrast", "saturation"):
-        _refuse("crops", crops, crops[name] < 0, f"expected {name} >= 0")
+    words = np.ascontiguousarray(crops).view(np.int32).reshape(-1, len(CROP.names))  # all fields have 4 bytes
+    numbers = words.view(np.float32)[:, len(_WHOLE) :]
+    # A loader calls this for every image: everything in a few comparisons (NaN fails them), one field after another only to name a fault
+    if (
+        not ((words[:, : len(_WHOLE)] >= _LOWEST_WHOLE) & (words[:, : len(_WHOLE)] <= _HIGHEST_WHOLE)).all()
+        or not ((numbers >= _LOWEST) & (numbers <= _HIGHEST)).all()
+    ):
+        for name, (lowest, highest) in _RANGES.items():
+            _refuse("crops", crops, ~((crops[name] >= lowest) & (crops[name] <= highest)), f"expected {name} in {lowest:g}..{highest:g}")
+    _refuse("crops", crops, words[:, 0] >= len(images), f"expected image in 0..{len(images) - 1}")
     for start, length, extent in (("left", "width", "width"), ("top", "height", "height")):
-        whole = images[extent][crops["image"]].astype(np.float64)
-        begin, long = crops[start].astype(np.float64), crops[length].astype(np.float64)
-        bad = (begin < 0) | (begin >= whole) | (long < SLACK) | (begin + long > whole + SLACK)
-        _refuse("crops", crops, bad, f"expected a box inside the image, {start} + {length} <= its {extent}", whole)
+        whole = images[extent][words[:, 0]]
+        outside = (crops[start] >= whole) | (crops[start].astype(np.float64) + crops[length] > whole + SLACK)
+        _refuse("crops", crops, outside, f"expected a box inside the image, {start} + {length} <= its {extent}", whole)
 
 
 def check_size(size: int | tuple[int, int]) -> tuple[int, int]:

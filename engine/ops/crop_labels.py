@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -59,12 +60,16 @@ def crop_labels_host(
     at_maps, at_records, at_numbers, at_rows, at_columns, at_out = (
         ctypes.c_void_p(array.ctypes.data) for array in (maps, records, numbers, rows, columns, out)
     )
-    library = load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))
     count = ctypes.c_int64(len(numbers))
-    library.luss_crop_labels_cpu(
+    _library().luss_crop_labels_cpu(
         at_maps, at_records, at_numbers, at_rows, at_columns, count, rows.shape[1], columns.shape[1], at_out, min(threads, max(1, len(numbers)))
     )
     return out
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    return load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))
 
 
 def _checked(maps, records, numbers, rows, columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -89,7 +89,7 @@ def _checksum(content: bytes) -> bytes:
 
 
 def _compile(command: list[str], source: Path, library: Path) -> None:
-    print(f"luss: compiling {source.name} for this processor (once per machine, about 10 s)", file=sys.stderr, flush=True)
+    print(f"luss: compiling {source.name} for this processor (once per machine, some seconds)", file=sys.stderr, flush=True)
     library.parent.mkdir(parents=True, exist_ok=True)
     temporary = library.with_name(f"{library.name}.tmp-{os.getpid()}")
     try:

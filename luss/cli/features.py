@@ -63,8 +63,8 @@ def _look(workspace, args: Namespace) -> tuple:
 
     def show(split: str, done: int, total: int) -> None:
         if split not in bars:
-            bars[split] = Progress(f"checking {split}", total >> 20, unit="MB", quiet=args.quiet)
-        bars[split].update((done >> 20) - bars[split].done)
+            bars[split] = Progress(f"checking {split}", total, unit="byte", quiet=args.quiet)
+        bars[split].update(done - bars[split].done)
 
     try:
         return check_features(workspace, show, repair=args.repair)

@@ -69,4 +69,4 @@ def run(job: Job) -> dict:
         )
         for step in loop.steps():
             loop.after(step, attend_step(net, optimizer, step.inputs, queue[0], step.lr, s, step.index < a.freeze_prototypes))
-    return {"steps": loop.total}
+    return loop.figures()

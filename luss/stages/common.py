@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data import STD, STD_PUBLISHED, BadImages, Loader, Manifest, Ragged, WholeImageDataset, crop_major, resize_shorter
+from engine.data import STD, STD_PUBLISHED, BadImages, Loader, Manifest, Ragged, WholeImageDataset, center_cuts, crop_major, whole_cuts
 from engine.ops.augment_crops import augment_crops
 from engine.ops.crop_labels import crop_labels_host
+from engine.ops.resize_crops import resize_crops
 from engine.runtime import LussError, jt
 from engine.runtime.processes import rank, world_size
 from engine.storage.atomic import write_json
@@ -127,9 +128,18 @@ class DevicePixels:
             self.pixels = images.buffer
         self.table = images.table
 
-    def crops(self, plans: np.ndarray, size, std=STD, *, bleed: bool = False) -> jt.Var:
-        """Normalised crops (n b, 3, h, w) of plans (b, n), all images of crop 0 first."""
-        return augment_crops(self.pixels, self.table, crop_major(plans), size, std=std, bleed=bleed)
+    def crops(self, plans: np.ndarray, size: int, std=STD) -> jt.Var:
+        """Normalised augmented crops (n b, 3, s, s) of plans (b, n), all images of crop 0 first."""
+        return augment_crops(self.pixels, self.table, crop_major(plans), size, std=std)
+
+    def whole(self, shorter: int, square: bool) -> jt.Var:
+        """Normalised whole images (b, 3, h, w) with their shorter side at `shorter` pixels; of one shape after that."""
+        cuts = whole_cuts(self.table["width"], self.table["height"], shorter, square)
+        return resize_crops(self.pixels, self.table, cuts, (int(cuts[0]["height"]), int(cuts[0]["width"])))
+
+    def centres(self, resize: int, crop: int, square: bool) -> jt.Var:
+        """Normalised central crops (b, 3, crop, crop) of images with their shorter side at `resize` pixels."""
+        return resize_crops(self.pixels, self.table, center_cuts(self.table["width"], self.table["height"], resize, crop, square), crop)
 
 
 def crop_groups(batch: dict, counts, sizes, std) -> list[jt.Var]:
@@ -160,13 +170,19 @@ def whole_images(job: Job, folder: Manifest, shorter: int, size: int, skip=froze
 
     Positions in `skip` are left out. At most eight batches are held at a time.
     """
-    s = job.settings
+    s, quirks = job.settings, job.settings.run.published_quirks
     seen = set(skip)
     todo = [i for i in range(len(folder.items)) if i not in seen]
     if not todo:
         return
     pending: dict[tuple, list] = {}
     held = 0
+
+    def pieces(group: list):
+        for first in range(0, len(group), size):
+            positions, images, originals = zip(*group[first : first + size])
+            yield list(positions), DevicePixels(Ragged.of(images)).whole(shorter, quirks), np.stack(originals)
+
     with Loader(
         Subset(WholeImageDataset(folder), todo),
         min(size, len(todo)),
@@ -179,33 +195,20 @@ def whole_images(job: Job, folder: Manifest, shorter: int, size: int, skip=froze
         on_bad=job.bad_images(folder).record,
     ) as loader:
         for batch in loader.epoch(0):
-            for index, image, crops, original in zip(batch["index"], batch["image"], batch["crops"], batch["size"]):
+            shapes = whole_cuts(batch["image"].table["width"], batch["image"].table["height"], shorter, quirks)
+            for index, image, original, shape in zip(batch["index"], batch["image"], batch["size"], shapes):
                 position = todo[int(index)]
                 if position in seen:  # padding to a multiple of the processes repeats some
                     continue
                 seen.add(position)
-                pending.setdefault(_shape(image, shorter, s), []).append((position, image, crops, original))
+                pending.setdefault((int(shape["height"]), int(shape["width"])), []).append((position, image, original))
                 held += 1
             for shape in [k for k, v in pending.items() if len(v) >= size or held >= 8 * size]:
                 group = pending.pop(shape)
                 held -= len(group)
-                yield from _pieces(group, size, shape)
-        for shape, group in pending.items():
-            yield from _pieces(group, size, shape)
-
-
-def _shape(image: np.ndarray, shorter: int, settings: Settings) -> tuple[int, int]:
-    """(h, w) at which the network sees an image; squashed to a square where the published Jittor code does so (section 12.2, J3)."""
-    if settings.run.published_quirks:
-        return shorter, shorter
-    width, height = resize_shorter(image.shape[1], image.shape[0], shorter)
-    return height, width
-
-
-def _pieces(group: list, size: int, shape: tuple[int, int]):
-    for first in range(0, len(group), size):
-        positions, images, crops, originals = zip(*group[first : first + size])
-        yield list(positions), DevicePixels(Ragged.of(images)).crops(np.stack(crops), shape, bleed=True), np.stack(originals)
+                yield from pieces(group)
+        for group in pending.values():
+            yield from pieces(group)
 
 
 class Subset:

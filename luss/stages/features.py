@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from engine.data import CenterCropDataset, Loader, Manifest
+from engine.data import Loader, Manifest, WholeImageDataset
 from engine.features import FeatureCache, FeatureWriter, drop_damaged
 from engine.runtime import LussError, interrupt, jt
 from engine.runtime.processes import barrier, rank, world_size
@@ -88,12 +88,12 @@ def _batches(job: Job, folder: Manifest, todo: list[int]):
     s, c = job.settings, job.settings.features
     if not todo:
         return
-    dataset = Subset(CenterCropDataset(folder, c.resize, c.crop, s.run.published_quirks), todo)
+    dataset = Subset(WholeImageDataset(folder), todo)
     options = {"seed": 0, "shuffle": False, "drop_last": False, "borrow": True, "on_bad": job.bad_images(folder).record}
     where = np.array(todo)
     with Loader(dataset, min(c.batch_size, len(todo)), workers=workers(s), **options) as loader:
         for batch in loader.epoch(0):
-            yield where[batch["index"]], DevicePixels(batch["image"]).crops(batch["crops"], c.crop, bleed=True)
+            yield where[batch["index"]], DevicePixels(batch["image"]).centres(c.resize, c.crop, s.run.published_quirks)
 
 
 def _summary(job: Job, folder: Manifest, split: str) -> dict:

@@ -47,4 +47,4 @@ def run(job: Job) -> dict:
         for step in loop.steps():
             x, ids = step.inputs
             loop.after(step, finetune_step(net, optimizer, x, shrink_labels(ids, f.label_scale, s.run.published_quirks), step.lr))
-    return {"steps": loop.total}
+    return loop.figures()

@@ -96,4 +96,4 @@ def run(job: Job) -> dict:
             grids = jt.array(step.batch["grid_q"]), jt.array(step.batch["grid_k"])
             figures = pretrain_step(net, optimizer, step.inputs, *grids, queues[0] if queues else None, step.lr, s, step.index < p.freeze_prototypes)
             loop.after(step, figures)
-    return {"steps": loop.total}
+    return loop.figures()

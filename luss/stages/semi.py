@@ -82,7 +82,7 @@ def run(job: Job) -> dict:
         )
         for step in loop.steps():
             loop.after(step, semi_step(net, optimizer, *step.inputs, step.lr, o.micro_batch))
-    return {"steps": loop.total, "images": len(folder.items)}
+    return {**loop.figures(), "images": len(folder.items)}
 
 
 def predict(job: Job) -> dict:

@@ -126,17 +126,9 @@ def image_items(names):
     return [ImageItem(path=str(shared_path("golden", "pass", "images", f"{name}.png")), key=f"{name}.png", class_index=0) for name in names]
 
 
-def network_input(sample, shape):
-    """What an evaluation stage feeds the network for one sample of a data set: normalised (1, 3, h, w) Var; shape: side or (h, w)."""
+def pixels_of(sample):
+    """One sample of a data set where the stages have a batch."""
     from engine.data import Ragged
     from luss.stages.common import DevicePixels
 
-    return DevicePixels(Ragged.of([sample["image"]])).crops(sample["crops"][None], shape, bleed=True)
-
-
-def whole_shape(sample, shorter, square):
-    """(h, w) at which the stages show a network a whole image."""
-    from engine.data import resize_shorter
-
-    height, width = sample["image"].shape[:2]
-    return (shorter, shorter) if square else resize_shorter(width, height, shorter)[::-1]
+    return DevicePixels(Ragged.of([sample["image"]]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.luss.golden import fill_net, image_items, network_input, overrides
+from tests.luss.golden import fill_net, image_items, overrides, pixels_of
 
 pytestmark = pytest.mark.golden
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.golden
 @pytest.mark.parametrize("case, square", [("png", False), ("png_jittor_square", True)])
 def test_features_of_files(golden_pass, case, square):
     from engine.clustering.faiss_kmeans import nearest, unit_rows
-    from engine.data import CenterCropDataset
+    from engine.data import WholeImageDataset
     from engine.runtime import jt
     from luss.models.networks import AttentionNet
     from luss.stages.features import extract
@@ -21,8 +21,8 @@ def test_features_of_files(golden_pass, case, square):
     start = f"resnet18/{case}/"
     net = fill_net(AttentionNet("resnet18", 64, 32, 16, 20), init, training=False, replace=overrides(golden), absolute=("fbg.atten.3.weight",))
     names = [path.rpartition("/")[2][: -len(".png")] for path in golden[start + "paths"]]
-    dataset = CenterCropDataset(image_items(names), 256, 224, square)
-    x = np.concatenate([network_input(dataset.load(0, i), 224).numpy() for i in range(len(names))])
+    dataset = WholeImageDataset(image_items(names))
+    x = np.concatenate([pixels_of(dataset.load(0, i)).centres(256, 224, square).numpy() for i in range(len(names))])
     features = extract(net, jt.array(x))
     unit = unit_rows(features)
     labels, distance = nearest(unit, golden["resnet18/centroids"])

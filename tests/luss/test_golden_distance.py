@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from shared_folder import shared_path
 
-from tests.luss.golden import fill_net, image_items, network_input, whole_shape
+from tests.luss.golden import fill_net, image_items, pixels_of
 
 pytestmark = pytest.mark.golden
 
@@ -36,7 +36,7 @@ def test_bank_and_maps_of_image_files(golden_pass):
     dataset = WholeImageDataset(image_items(names))
     for number, name in enumerate(names):
         sample = dataset.load(0, number)
-        vectors = pixel_vectors(net, network_input(sample, whole_shape(sample, 256, False))).numpy()[0]
+        vectors = pixel_vectors(net, pixels_of(sample).whole(256, False)).numpy()[0]
         found = instance_vectors(vectors, read_label_map(shared_path("golden", "pass", "images", f"gt_{name}.png")))
         rows.append(found[0])
         labels.append(found[1])
@@ -46,5 +46,5 @@ def test_bank_and_maps_of_image_files(golden_pass):
     maps_of = vote_maps(net, LabelledBank(rows, labels, 51), 10, 0.07)
     for number, name in enumerate(["dm0", "dm1"]):
         sample = WholeImageDataset(image_items(["dm0", "dm1"])).load(0, number)
-        (ids,) = maps_of(network_input(sample, whole_shape(sample, 256, False)), sample["size"][None])
+        (ids,) = maps_of(pixels_of(sample).whole(256, False), sample["size"][None])
         assert golden.check(f"resnet18/e2e/{name}/label", ids)

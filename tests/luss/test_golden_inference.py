@@ -3,7 +3,7 @@
 import pytest
 from shared_folder import shared_path
 
-from tests.luss.golden import fill_net, image_items, network_input, overrides, whole_shape
+from tests.luss.golden import fill_net, image_items, overrides, pixels_of
 
 pytestmark = pytest.mark.golden
 NAMES = ["val0", "val1", "val2"]
@@ -20,7 +20,7 @@ def predicted_maps(init, golden, case, square):
     maps = []
     for i, name in enumerate(NAMES):
         sample = dataset.load(0, i)
-        logits = predict_logits(net, network_input(sample, whole_shape(sample, 256, square)))
+        logits = predict_logits(net, pixels_of(sample).whole(256, square))
         assert golden.check(f"resnet18/{case}/{name}/logits", logits)
         maps.append(upsample_argmax_limited(logits[0], tuple(int(v) for v in sample["size"]), 1000))
     return maps

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.luss.golden import fill_net, image_items, network_input, overrides, whole_shape
+from tests.luss.golden import fill_net, image_items, overrides, pixels_of
 
 pytestmark = pytest.mark.golden
 
@@ -21,7 +21,7 @@ def test_label_maps_of_files(golden_pass, case, square):
     threshold = float(golden[f"resnet18/{case}/threshold"])
     for i, name in enumerate(names):
         start, sample = f"resnet18/{case}/{name}/", dataset.load(0, i)
-        labels, attention = grid_labels(net, network_input(sample, whole_shape(sample, 256, square)), golden["resnet18/c12/centroids"])
+        labels, attention = grid_labels(net, pixels_of(sample).whole(256, square), golden["resnet18/c12/centroids"])
         ids, mask = image_labels(labels[0], attention[0], tuple(int(v) for v in sample["size"]), threshold)
         assert golden.check(start + "attention", attention[:, None])
         assert golden.check(start + "mask", mask)

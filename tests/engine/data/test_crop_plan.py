@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.counter_random import uniforms
-from engine.data.crop_plan import CropGroup, center_crops, plan_crops
-from engine.data.crops import center_crop_box, resize_shorter
+from engine.data.crop_plan import CropGroup, plan_crops
 from engine.ops.crop_table import CROP
 from tests.engine.data.crop_reference import Replay, random_resized_crop
 
@@ -114,18 +113,6 @@ def test_groups_are_checked():
             CropGroup(**{"count": 1, "size": 8, "scale": (0.1, 1.0), **changes})
     with pytest.raises(ValueError, match="expected jitter in"):
         CropGroup(1, 8, (0.1, 1.0), grey=1.5)
-
-
-@settings(max_examples=100, deadline=None)
-@given(sides, sides, st.integers(1, 64), st.booleans())
-def test_center_crops_cover_the_centre_of_the_resized_image(width, height, crop, square):
-    resize = 64
-    record = center_crops([width], [height], resize, crop, square)[0]
-    w, h = (resize, resize) if square else resize_shorter(width, height, resize)
-    left, top, _, _ = center_crop_box(w, h, crop)
-    assert np.allclose([record["left"] * w / width, record["top"] * h / height], [left, top], atol=1e-3)
-    assert np.allclose([record["width"] * w / width, record["height"] * h / height], crop, rtol=1e-5)
-    assert record["order"] == -1 and record["left"] + record["width"] <= width * (1 + 1e-6)
 
 
 def test_what_a_seed_means_is_pinned():

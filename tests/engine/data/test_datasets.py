@@ -6,7 +6,7 @@ from PIL import Image
 
 from engine.data.crop_plan import CropGroup, plan_crops
 from engine.data.crops import correspondence_grids
-from engine.data.datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset, crop_major, reduction
+from engine.data.datasets import AnnotatedDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset, crop_major, reduction
 from engine.data.decode import UnreadableImage, decode_image, decode_rgb
 from engine.data.folder import ImageItem, list_images
 from engine.ops.crop_table import CROP
@@ -114,17 +114,11 @@ def test_paths_that_are_not_utf8_survive(tmp_path):
     assert [dataset.images.path(i) for i in range(2)] == [f"/x/{name}", "/x/\u00e9\u4e2d.jpg"]
 
 
-def test_centre_crop_and_whole_image(items):
+def test_whole_images(items):
     whole = WholeImageDataset(items).load(0, 5)  # 74 x 53
+    assert whole.keys() == {"image", "size"}
     assert np.array_equal(whole["image"], decode_rgb(items[5].path))
-    assert [whole["crops"][name].tolist() for name in BOX] == [[0], [0], [74], [53]]
     assert whole["size"].tolist() == [53, 74] and whole["size"].dtype == np.int64
-    centre = CenterCropDataset(items, 40, 32).load(9, 5)["crops"][0]  # at 55 x 40: left 11.5 is rounded to the even 12
-    assert np.allclose([centre[name] for name in BOX], [12 * 74 / 55, 4 * 53 / 40, 32 * 74 / 55, 32 * 53 / 40])
-    squashed = CenterCropDataset(items, 40, 32, square=True).load(0, 5)["crops"][0]
-    assert np.allclose([squashed[name] for name in BOX], [4 * 74 / 40, 4 * 53 / 40, 32 * 74 / 40, 32 * 53 / 40])
-    with pytest.raises(ValueError, match="crop=41: expected at most resize=40"):
-        CenterCropDataset(items, 40, 41)
 
 
 def test_unreadable_photographs_are_named_and_the_others_loaded(items):
@@ -132,7 +126,7 @@ def test_unreadable_photographs_are_named_and_the_others_loaded(items):
         pass
     with open(items[2].path, "r+b") as stream:
         stream.truncate(400)
-    for dataset in (multi(items), WholeImageDataset(items), CenterCropDataset(items, 40, 32), PseudoLabelDataset(items, "/none", 0, 8, (0.1, 1))):
+    for dataset in (multi(items), WholeImageDataset(items), PseudoLabelDataset(items, "/none", 0, 8, (0.1, 1))):
         with pytest.raises(UnreadableImage, match="n01_0.JPEG: unreadable image: empty file"):
             dataset.load(0, 0)
     found = multi(items).load_many(0, [0, 1, 2, 3], memory)

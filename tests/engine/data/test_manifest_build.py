@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -25,7 +26,7 @@ from engine.runtime import interrupt
 interrupt.install()
 real = manifest_build.read_facts
 def slow(path):
-    time.sleep(0.05)
+    time.sleep(0.1)
     return real(path)
 manifest_build.read_facts = slow
 manifest_build.PIECE = 5
@@ -153,11 +154,28 @@ def test_killed_at_several_moments_it_goes_on_and_ends_the_same(root, tmp_path, 
 
 def test_stopped_on_request_it_says_so_and_keeps_what_it_has(root, tmp_path, monkeypatch):
     monkeypatch.setattr(manifest_build, "PIECE", 5)
-    monkeypatch.setattr(interrupt, "_requested", True)
+    parts, asked = tmp_path / "m.parts", threading.Event()
+    seen = counting(monkeypatch)
+    counted = manifest_build.read_facts
+
+    def held_back(path):  # the third piece does not end before the request came
+        if len(seen) > 10:
+            asked.wait(60)
+        return counted(path)
+
+    def request() -> bool:
+        if any(parts.iterdir()):
+            asked.set()
+        return asked.is_set()
+
+    monkeypatch.setattr(manifest_build, "read_facts", held_back)
+    monkeypatch.setattr(interrupt, "stop_requested", request)
     with pytest.raises(interrupt.Interrupted, match=r"\d+ of 40 images are indexed, and kept"):
         build_manifest(str(root), "train", tmp_path / "m", workers=1)
-    kept = len(os.listdir(tmp_path / "m.parts"))
-    monkeypatch.setattr(interrupt, "_requested", False)
+    kept = len(os.listdir(parts))
+    assert 1 <= kept <= 3 and not (tmp_path / "m").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(manifest_build, "PIECE", 5)
     seen = counting(monkeypatch)
     assert len(build_manifest(str(root), "train", tmp_path / "m")) == 40
     assert len(seen) == 40 - 5 * kept

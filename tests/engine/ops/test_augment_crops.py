@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine.data.augment import augment_crop
 from engine.data.decode import decode_image
 from engine.data.normalize import STD_PUBLISHED, normalize
 from engine.ops.augment_crops import augment_crops, augment_crops_host
 from engine.ops.augment_crops_reference import augment_crops as reference
 from engine.ops.augment_crops_reference import augment_levels
-from engine.ops.crop_table import plain_crops
+from engine.ops.crop_table import ORDERS, plain_crops
 from tests.engine.data.golden import golden
 from tests.engine.data.samples import photo
 from tests.engine.ops.crop_samples import pack, random_plan
@@ -105,6 +106,29 @@ def test_real_images_stay_close_to_pillow():
     crops = random_plan(packed[1], 96, seed=11)
     difference = np.abs(levels(packed, crops, 128) - augment_levels(*packed, crops, 128)).mean((1, 2, 3))
     assert difference.mean() <= 0.5 and difference.max() <= 1.5
+
+
+class Draws:
+    """The generator that engine.data.augment asks: eight numbers, then an order."""
+
+    def __init__(self, draws, order):
+        self.random, self.permutation = lambda _: draws, lambda _: order
+
+
+def test_the_reference_is_the_pipeline_that_made_crops_so_far(packed):
+    rng = np.random.default_rng(5)
+    crops = random_plan(packed[1], 40, seed=5)
+    for number, crop in enumerate(crops):
+        draws, order = rng.random(8), int(rng.integers(24))
+        jittered, grey, blurred = draws[0] < 0.8, draws[5] < 0.2, draws[6] < 0.5
+        crop["order"], crop["grey"] = order if jittered else -1, grey
+        crop["brightness"], crop["contrast"], crop["saturation"] = 0.2 + 1.6 * draws[1:4]
+        crop["hue"], crop["blur"] = (2 * draws[4] - 1) * 0.2, 0.1 + 1.9 * draws[7] if blurred else 0
+        offset, height, width = packed[1][crop["image"]].tolist()
+        image = Image.fromarray(packed[0][offset : offset + height * width * 3].reshape(height, width, 3))
+        box = tuple(int(crop[name]) for name in ("left", "top", "width", "height"))
+        expected = augment_crop(image, box, bool(crop["flip"]), 21, Draws(draws, ORDERS[order]))
+        assert np.array_equal(augment_levels(*packed, crops[number : number + 1], 21)[0], expected), number
 
 
 @pytest.mark.golden
@@ -232,12 +256,13 @@ def test_the_var_holds_what_the_host_entry_gives(packed, dtype):
         ("flip", 2, "expected flip in"),
         ("hue", 0.6, "expected hue in"),
         ("blur", 8.5, r"expected blur in 0\.\.8"),
-        ("contrast", -0.1, "expected contrast >= 0"),
-        ("saturation", np.nan, "expected finite numbers"),
-        ("left", -1, r"box inside the image, left \+ width <= its width of 33 pixels, found .*left=-1"),
+        ("contrast", -0.1, r"expected contrast in 0\.\."),
+        ("saturation", np.nan, "expected saturation in .*saturation=nan"),
+        ("left", -1, r"expected left in 0\.\..*, found .*left=-1"),
         ("width", 34, r"its width of 33 pixels"),
         ("height", 0, "height=0"),
-        ("top", np.inf, "expected finite numbers"),
+        ("top", np.inf, "expected top in .*top=inf"),
+        ("top", 0.5, r"box inside the image, top \+ height <= its height of 34 pixels, found .*top=0.5"),
     ],
 )
 def test_a_crop_that_cannot_be_is_named(packed, field, value, message):
