@@ -28,13 +28,15 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from engine.data.augment import center_crop, eval_image
 from engine.data.decode import decode_image
+from engine.data.eval_plan import center_cuts
 from engine.data.manifest import Manifest
 from engine.data.manifest_build import build_manifest
 from engine.data.pack import pack_images
 from engine.data.pack_format import PackSettings
 from engine.data.packed import PackedImages
+from engine.data.ragged import Ragged
+from engine.ops.resize_crops import resize_crops_host
 
 TRAIN = 1_183_322  # images of ImageNet-S 919, train
 CROP, RESIZE, AREA, PASSES = 224, 256, (0.14, 1.0), 3
@@ -64,7 +66,9 @@ def crops(image: Image.Image, box: tuple[float, float, float, float]) -> tuple[n
     width, height = image.size
     place = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
     random = image.resize((CROP, CROP), Image.Resampling.BILINEAR, box=place)
-    return center_crop(eval_image(image, RESIZE), CROP), np.asarray(random)
+    whole = Ragged.of([np.asarray(image)])
+    centre = resize_crops_host(whole.buffer, whole.table, center_cuts([width], [height], RESIZE, CROP), CROP, dtype="uint8")[0]
+    return centre, np.asarray(random)
 
 
 def random_boxes(count: int) -> list[tuple[float, float, float, float]]:

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from engine.data.decode import decode_rgb
 from engine.data.eval_plan import center_cuts, whole_cuts
-from engine.data.normalize import normalize
+from engine.ops.augment_crops_reference import normalize
 from engine.ops.resize_crops import resize_crops_host
 from engine.ops.resize_crops_reference import resize_levels
 from tests.engine.data.samples import photo

@@ -10,16 +10,12 @@ from .loader import Loader
 from .manifest import Manifest, load_manifest
 from .manifest_build import build_manifest, open_manifest
 from .manifest_check import ManifestCheck, check_manifest
-from .normalize import MEAN, STD, STD_PUBLISHED, normalize
 from .pack import pack_images
 from .pack_format import PackSettings
 from .packed import PackedImages
 from .ragged import Ragged
 
 __all__ = [
-    "MEAN",
-    "STD",
-    "STD_PUBLISHED",
     "AnnotatedDataset",
     "BadImages",
     "CropGroup",
@@ -45,7 +41,6 @@ __all__ = [
     "list_images",
     "load_manifest",
     "mask_path",
-    "normalize",
     "open_manifest",
     "pack_images",
     "plan_crops",

@@ -10,11 +10,9 @@ import numpy as np
 
 from ..runtime.native import load_native
 from .crop_checks import check_crops, check_images, check_pixels, check_size, check_threads
+from .crop_output import MEAN, STD, TYPES, affine, check_type, result_array, words
 from .kernel_folder import kernel_folder
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-_TYPES = {"float32": 0, "float16": 1, "uint8": 2}
 _HEADER = '#include "luss/augment_crops.cuh"'
 # in0 pixels, in1 images, in2 crops; out0 the crops, out1 8-bit planes, out2 sums of luma (64 bits each). Stream 0 is Jittor's.
 _LAUNCH = """
@@ -62,7 +60,7 @@ def augment_crops(
     """
     from ..runtime import jt
 
-    _check_type(dtype, ("float32", "float16"))
+    check_type(dtype, ("float32", "float16"))
     if not jt.flags.use_cuda:
         host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
         return jt.array(augment_crops_host(host, images, crops, size, mean=mean, std=std, dtype=dtype, bleed=bleed))
@@ -70,7 +68,7 @@ def augment_crops(
     check_images(images, length, 3)
     check_crops(crops, images)
     height, width = check_size(size)
-    scale, shift, _ = _affine(tuple(mean), tuple(std))
+    scale, shift, _ = affine(tuple(mean), tuple(std))
     if len(crops) == 0:
         return jt.zeros((0, 3, height, width), dtype)
     if len(crops) * -(-height // 8) * -(-width // 32) >= 1 << 31:
@@ -81,7 +79,7 @@ def augment_crops(
     outputs = jt.code(
         [(count, 3, height, width), (count * 3 * height * width,), (count, 2)],
         [dtype, "uint8", "int32"],
-        [pixels if isinstance(pixels, jt.Var) else jt.array(pixels), jt.array(_words(images)), jt.array(_words(crops))],
+        [pixels if isinstance(pixels, jt.Var) else jt.array(pixels), jt.array(words(images)), jt.array(words(crops))],
         cuda_header=_HEADER,
         cuda_src=_LAUNCH.replace("OUT0", _POINTERS[dtype]),
         data=data,
@@ -112,18 +110,13 @@ def augment_crops_host(
         threads: None: all cores this process may use. The result does not depend on it. With 1 no thread is started, so it is safe in
             forked processes.
     """
-    _check_type(dtype, tuple(_TYPES))
+    check_type(dtype)
     length = check_pixels(pixels)
     check_images(images, length, 3)
     check_crops(crops, images)
     height, width = check_size(size)
-    scale, shift, halves = _affine(tuple(mean), tuple(std))
-    shape = (len(crops), height, width, 3) if dtype == "uint8" else (len(crops), 3, height, width)
-    if out is None:
-        out = np.empty(shape, dtype)
-    elif not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous or not out.flags.writeable:
-        found = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"out: expected a contiguous, writeable {shape} {dtype}, found {found}")
+    scale, shift, halves = affine(tuple(mean), tuple(std))
+    out = result_array(out, len(crops), height, width, dtype)
     threads = check_threads(threads)
     if len(crops) == 0:
         return out
@@ -132,32 +125,13 @@ def augment_crops_host(
     at_pixels, at_images, at_crops, at_scale, at_shift, at_halves, at_out = (ctypes.c_void_p(array.ctypes.data) for array in arguments)
     failed = _library().luss_augment_crops_cpu(
         at_pixels, ctypes.c_int64(length), at_images, at_crops, ctypes.c_int64(len(crops)),
-        height, width, int(bool(bleed)), _TYPES[dtype], at_scale, at_shift, at_halves, at_out, min(threads, len(crops)),
+        height, width, int(bool(bleed)), TYPES[dtype], at_scale, at_shift, at_halves, at_out, min(threads, len(crops)),
     )  # fmt: skip
     if failed:
         raise MemoryError(f"augment_crops: no memory for the intermediate rows of {len(crops)} crops of {height} x {width}")
     return out
 
 
-def _words(records: np.ndarray) -> np.ndarray:
-    """Records as rows of int32, bits unchanged: Jittor has no records and no 64-bit integers."""
-    return np.ascontiguousarray(records).view(np.int32).reshape(len(records), -1)
-
-
 @functools.cache
 def _library() -> ctypes.CDLL:
     return load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))
-
-
-def _check_type(dtype: str, allowed: tuple[str, ...]) -> None:
-    if dtype not in allowed:
-        raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(allowed)}")
-
-
-@functools.lru_cache(maxsize=16)
-def _affine(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(3,) float32 scale and shift with value * scale + shift = (value / 255 - mean) / std; (3, 256) float16 of that for every level."""
-    if len(mean) != 3 or len(std) != 3 or not (np.isfinite(mean).all() and np.isfinite(std).all() and min(std) > 0):
-        raise ValueError(f"mean={mean}, std={std}: expected three finite numbers each, std > 0")
-    scale, shift = (1 / (255 * np.array(std))).astype(np.float32), (-np.array(mean) / np.array(std)).astype(np.float32)
-    return scale, shift, (np.arange(256, dtype=np.float32) * scale[:, None] + shift[:, None]).astype(np.float16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
+from .crop_output import MEAN, STD
 from .crop_table import ORDERS
 
 _BILINEAR = Image.Resampling.BILINEAR
@@ -13,7 +14,11 @@ _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
 
 def augment_crops(pixels, images, crops, size, *, mean, std, bleed=False):
     """Pillow reference of engine.ops.augment_crops.augment_crops: (n, 3, h, w) float32; whole-number boxes unless `bleed`."""
-    levels = augment_levels(pixels, images, crops, size, bleed=bleed)
+    return normalize(augment_levels(pixels, images, crops, size, bleed=bleed), mean, std)
+
+
+def normalize(levels, mean=MEAN, std=STD):
+    """(n, h, w, 3) levels -> (n, 3, h, w) float32."""
     return np.moveaxis((levels / 255.0 - np.array(mean)) / np.array(std), -1, 1).astype(np.float32)
 
 

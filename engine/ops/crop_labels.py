@@ -28,7 +28,7 @@ def crop_labels(
     rows: np.ndarray,  # (n, h) integers
     columns: np.ndarray,  # (n, w) integers
 ):
-    """out[i, y, x] = map[numbers[i]][rows[i, y], columns[i, x]]; engine.data.augment.label_indices makes rows and columns.
+    """out[i, y, x] = map[numbers[i]][rows[i, y], columns[i, x]]; engine.data.label_crops.label_indices makes rows and columns.
 
     Returns: jt.Var (n, h, w) int32; n == 0 is fine.
     Raises: ValueError names the argument and record: a map outside the buffer or at an odd offset, a number, row or column outside its range.

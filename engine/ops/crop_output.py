@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's channels, on a scale of 0 to 1
+STD = (0.229, 0.224, 0.225)
+STD_PUBLISHED = (0.228, 0.224, 0.225)  # the first value is a slip of the published stages 1 and 2.1
 TYPES = {"float32": 0, "float16": 1, "uint8": 2}  # numbers of cpu/level_output.h
 
 
@@ -12,17 +17,21 @@ def check_type(dtype: str, allowed: tuple[str, ...] = tuple(TYPES)) -> None:
         raise ValueError(f"dtype={dtype!r}: expected one of {', '.join(allowed)}")
 
 
-def affine(mean, std) -> tuple[np.ndarray, np.ndarray]:
-    """(3,) float32 scale and shift with value * scale + shift = (value / 255 - mean) / std."""
-    mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
-    if mean.shape != (3,) or std.shape != (3,) or not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValueError(f"mean={mean.tolist()}, std={std.tolist()}: expected three finite numbers each, std > 0")
-    return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+@functools.lru_cache(maxsize=16)
+def affine(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a level 0..255 becomes: (level / 255 - mean) / std.
+
+    Returns: (3,) float32 scale and shift with level * scale + shift; (3, 256) float16 of that for every level.
+    """
+    if len(mean) != 3 or len(std) != 3 or not (np.isfinite(mean).all() and np.isfinite(std).all() and min(std) > 0):
+        raise ValueError(f"mean={mean}, std={std}: expected three finite numbers each, std > 0")
+    scale, shift = (1 / (255 * np.array(std))).astype(np.float32), (-np.array(mean) / np.array(std)).astype(np.float32)
+    return scale, shift, (np.arange(256, dtype=np.float32) * scale[:, None] + shift[:, None]).astype(np.float16)
 
 
-def half_levels(scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """(3, 256) float16: what each level becomes."""
-    return (np.arange(256, dtype=np.float32) * scale[:, None] + shift[:, None]).astype(np.float16)
+def words(records: np.ndarray) -> np.ndarray:
+    """Records as rows of int32, bits unchanged: Jittor has no records and no 64-bit integers."""
+    return np.ascontiguousarray(records).view(np.int32).reshape(len(records), -1)
 
 
 def result_array(out: np.ndarray | None, count: int, height: int, width: int, dtype: str) -> np.ndarray:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from pathlib import Path
 
 import numpy as np
 
 from ..runtime.native import load_native
-from .augment_crops import MEAN, STD
 from .crop_checks import check_images, check_pixels, check_size, check_threads
-from .crop_output import TYPES, affine, check_type, half_levels, result_array
+from .crop_output import MEAN, STD, TYPES, affine, check_type, result_array, words
 from .crop_table import CUT
 from .kernel_folder import kernel_folder
 
@@ -64,7 +64,7 @@ def resize_crops(
         host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
         return jt.array(resize_crops_host(host, images, cuts, size, mean=mean, std=std, dtype=dtype))
     height, width = _checked(pixels, images, cuts, size)
-    scale, shift = affine(mean, std)
+    scale, shift, _ = affine(tuple(mean), tuple(std))
     if len(cuts) == 0:
         return jt.zeros((0, 3, height, width), dtype)
     if len(cuts) * -(-height // 32) * -(-width // 32) >= 1 << 31:
@@ -73,7 +73,7 @@ def resize_crops(
     out = jt.code(
         (len(cuts), 3, height, width),
         dtype,
-        [pixels if isinstance(pixels, jt.Var) else jt.array(pixels), *map(jt.array, (_words(images), _words(cuts), axes, taps))],
+        [pixels if isinstance(pixels, jt.Var) else jt.array(pixels), *map(jt.array, (words(images), words(cuts), axes, taps))],
         cuda_header=_HEADER,
         cuda_src=_LAUNCH.replace("OUT0", _POINTERS[dtype]),
         data={f"{name}{c}": float(values[c]) for name, values in (("scale", scale), ("shift", shift)) for c in range(3)},
@@ -103,12 +103,11 @@ def resize_crops_host(
     """
     check_type(dtype)
     height, width = _checked(pixels, images, cuts, size)
-    scale, shift = affine(mean, std)
+    scale, shift, halves = affine(tuple(mean), tuple(std))
     out = result_array(out, len(cuts), height, width, dtype)
     threads = check_threads(threads)
     if len(cuts) == 0:
         return out
-    halves = half_levels(scale, shift)
     pixels, images, cuts = (np.ascontiguousarray(array) for array in (pixels, images, cuts))
     at_pixels, at_images, at_cuts, *rest = (ctypes.c_void_p(array.ctypes.data) for array in (pixels, images, cuts, scale, shift, halves, out))
     sizes = (ctypes.c_int64(len(cuts)), height, width, TYPES[dtype])
@@ -166,10 +165,6 @@ def check_cuts(cuts: np.ndarray, images: np.ndarray, height: int, width: int) ->
             raise ValueError(f"cuts[{first}]: {expected}, found {found}")
 
 
-def _words(records: np.ndarray) -> np.ndarray:
-    """Records as rows of int32, bits unchanged: Jittor has no records and no 64-bit integers."""
-    return np.ascontiguousarray(records).view(np.int32).reshape(len(records), -1)
-
-
+@functools.cache
 def _library() -> ctypes.CDLL:
     return load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))

@@ -51,6 +51,7 @@ def run_demo(args: Namespace) -> None:
 
 def _make_demo_set(root: str, seed: int, dry_run: bool) -> bool:
     """Generate the demo's images where they are not complete; False if a dry run leaves them ungenerated."""
+    from engine.runtime.processes import barrier, rank
     from luss.demo.generator import generate, is_complete
 
     if is_complete(root, seed=seed, **DEMO_IMAGES):
@@ -59,8 +60,10 @@ def _make_demo_set(root: str, seed: int, dry_run: bool) -> bool:
     if dry_run:
         print(f"would generate the demo set in {root} ({counts} images, seed {seed}), then run {', '.join(STAGES)}")
         return False
-    print(f"luss: generating the demo set in {root} ({counts} images, seed {seed})", file=sys.stderr, flush=True)
-    generate(root, seed=seed, **DEMO_IMAGES)
+    if rank() == 0:
+        print(f"luss: generating the demo set in {root} ({counts} images, seed {seed})", file=sys.stderr, flush=True)
+        generate(root, seed=seed, **DEMO_IMAGES)
+    barrier()
     return True
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data import STD, STD_PUBLISHED, BadImages, Loader, Manifest, Ragged, WholeImageDataset, center_cuts, crop_major, whole_cuts
+from engine.data import BadImages, Loader, Manifest, Ragged, WholeImageDataset, center_cuts, crop_major, whole_cuts
 from engine.ops.augment_crops import augment_crops
 from engine.ops.crop_labels import crop_labels_host
+from engine.ops.crop_output import STD, STD_PUBLISHED
 from engine.ops.resize_crops import resize_crops
 from engine.runtime import LussError, jt
 from engine.runtime.processes import rank, world_size

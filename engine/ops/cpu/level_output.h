@@ -16,7 +16,7 @@ struct LevelOutput {
     const uint16_t* halves;     // (3, 256): what each level becomes as float16
     void* data;
 
-    // Row y of result `number`; `line` is (3, stride).
+    // Row y of result `number`; the channels of `line` are `stride` apart, 0 where all three are the same.
     void write(int64_t number, int y, const uint8_t* line, size_t stride) const {
         const size_t area = static_cast<size_t>(height) * width, first = 3 * area * number, row = static_cast<size_t>(y) * width;
         if (type == BYTES) return write_bytes(line, line + stride, line + 2 * stride, static_cast<uint8_t*>(data) + first + 3 * row);

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from engine.ops import augment_crops as op
-from engine.ops.augment_crops import MEAN, STD, augment_crops_host
-from engine.ops.crop_table import plain_crops
+from engine.ops.augment_crops import augment_crops_host
+from engine.ops.crop_output import MEAN, STD
 from engine.ops.kernel_folder import kernel_folder
 from engine.runtime.cuda import find_nvcc
 from tests.cuda_on_cpu.harness import call, driver
 from tests.engine.data.samples import photo
-from tests.engine.ops.crop_samples import pack, random_plan
+from tests.engine.ops.crop_samples import pack, plain_crops, random_plan
 
 SIZES = [(61, 47), (23, 90), (1, 1), (130, 77)]  # width, height
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data.augment import label_indices
+from engine.data.label_crops import label_indices
 from engine.ops.crop_labels import crop_labels, crop_labels_host
 from engine.ops.crop_labels_reference import crop_labels as reference
 from tests.cuda_on_cpu.harness import call, driver

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.data.eval_plan import center_cuts, whole_cuts
+from engine.ops.crop_output import MEAN, STD
 from engine.ops.crop_table import CUT, IMAGE
-from engine.ops.resize_crops import MEAN, STD, resize_crops, resize_crops_host
+from engine.ops.resize_crops import resize_crops, resize_crops_host
 from engine.ops.resize_crops_reference import resize, resize_levels
 from engine.ops.resize_crops_reference import resize_crops as reference
 from tests.engine.ops.cut_samples import MIXED_SIZE, cut_of, mixed_batch, pack

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.ops import resize_crops as op
-from engine.ops.crop_output import affine
+from engine.ops.crop_output import MEAN, STD, affine
 from engine.ops.crop_table import CUT
 from engine.ops.kernel_folder import kernel_folder
-from engine.ops.resize_crops import MEAN, STD, resize_crops_host, resize_tables
+from engine.ops.resize_crops import resize_crops_host, resize_tables
 from engine.runtime.cuda import find_nvcc
 from tests.cuda_on_cpu.harness import call, driver
 from tests.engine.ops.cut_samples import MIXED_SIZE, cut_of, mixed_batch, pack
@@ -24,7 +24,7 @@ def kernel(packed, cuts, size, dtype="float32", order="forward"):
     axes, taps = resize_tables(images, cuts, size)
     lengths = [ctypes.c_int64(len(array)) for array in (pixels, images, taps)]
     arguments = (pixels, lengths[0], np.ascontiguousarray(images), lengths[1], cuts, axes, taps, lengths[2], len(cuts), *size)
-    call(driver("resize_crops").luss_emulate_resize_crops, *arguments, int(dtype == "float16"), *affine(MEAN, STD), out, order=order)
+    call(driver("resize_crops").luss_emulate_resize_crops, *arguments, int(dtype == "float16"), *affine(MEAN, STD)[:2], out, order=order)
     return out
 
 
