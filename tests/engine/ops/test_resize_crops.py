@@ -199,7 +199,7 @@ def test_mistakes_are_named():
     refuses(r"images\[1\]: expected height and width of at least 1", images=changed(images, width=0))
     refuses(r"pixels: expected \(bytes,\) uint8, found \(288,\) int8", pixels=pixels.view(np.int8))
     refuses(r"size=0: expected a whole number or \(h, w\)", size=0)
-    refuses(r"std=\[1.0, 0.0, 1.0\]", std=(1, 0, 1))
+    refuses(r"std=\(1, 0, 1\)", std=(1, 0, 1))
     refuses(r"dtype='float64': expected one of float32, float16, uint8", dtype="float64")
     refuses(r"out: expected a contiguous, writeable \(2, 3, 16, 20\) float32, found \(2, 3, 16, 20\) float64", out=np.empty((2, 3, 16, 20)))
     refuses(r"threads=0: expected at least 1", threads=0)
