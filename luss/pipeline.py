@@ -24,6 +24,7 @@ class Stage:
     settings: tuple[str, ...]  # sections and dotted names its result depends on
     inputs: tuple[str, ...]  # "stage/file" of earlier stages
     splits: tuple[str, ...]  # images it reads
+    alone: bool = False  # the first process does it, the others wait
 
 
 _FROM_PACK = ("pretrain", "attend", "finetune")  # stages that data.packed serves
@@ -38,7 +39,7 @@ PLAN = (
         ("attend/checkpoint.npz",),
         ("train", "evaluation"),
     ),
-    Stage("cluster", "luss.stages.cluster:run", ("run.seed", "cluster"), ("features/features.json",), ("train", "evaluation")),
+    Stage("cluster", "luss.stages.cluster:run", ("run.seed", "cluster"), ("features/features.json",), ("train", "evaluation"), alone=True),
     Stage(
         "threshold",
         "luss.stages.pixel_labels:choose_threshold",
@@ -67,7 +68,7 @@ PLAN = (
         ("finetune/checkpoint.npz",),
         ("evaluation",),
     ),
-    Stage("evaluate", "luss.stages.predict:evaluate", ("data.evaluation_split", "cluster.clusters"), ("predict/DONE.json",), ("evaluation",)),
+    Stage("evaluate", "luss.stages.predict:evaluate", ("data.evaluation_split", "cluster.clusters"), ("predict/DONE.json",), ("evaluation",), True),
 )
 _ANNOTATED = ("train-semi", "train-semi-segmentation", "evaluation")
 PROTOCOLS = {
@@ -82,7 +83,12 @@ PROTOCOLS = {
             _ANNOTATED,
         ),
         Stage(
-            "distance-evaluate", "luss.stages.class_metrics:evaluate_distance", ("data.evaluation_split",), ("distance/DONE.json",), ("evaluation",)
+            "distance-evaluate",
+            "luss.stages.class_metrics:evaluate_distance",
+            ("data.evaluation_split",),
+            ("distance/DONE.json",),
+            ("evaluation",),
+            alone=True,
         ),
     ),
     "semi": (
@@ -95,7 +101,14 @@ PROTOCOLS = {
             ("semi/checkpoint.npz",),
             ("evaluation",),
         ),
-        Stage("semi-evaluate", "luss.stages.class_metrics:evaluate_semi", ("data.evaluation_split",), ("semi-predict/DONE.json",), ("evaluation",)),
+        Stage(
+            "semi-evaluate",
+            "luss.stages.class_metrics:evaluate_semi",
+            ("data.evaluation_split",),
+            ("semi-predict/DONE.json",),
+            ("evaluation",),
+            alone=True,
+        ),
     ),
 }
 
@@ -161,7 +174,9 @@ def _run_stages(space: Workspace, settings: Settings, chosen, untrained: bool, s
         barrier()
         module, function = stage.function.split(":")
         begin = time.time()
-        figures = getattr(importlib.import_module(module), function)(Job(space, settings, folder, untrained))
+        figures = {}
+        if rank() == 0 or not stage.alone:
+            figures = getattr(importlib.import_module(module), function)(Job(space, settings, folder, untrained))
         barrier()
         if rank() == 0:
             folder.finish(relevant, inputs, {**figures, "seconds": round(time.time() - begin, 2)})

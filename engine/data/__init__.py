@@ -2,7 +2,7 @@
 
 from .crop_plan import CropGroup, plan_crops
 from .crops import correspondence_grids, resize_shorter
-from .datasets import AnnotatedDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset, crop_major
+from .datasets import AnnotatedDataset, MultiCropDataset, PseudoLabelDataset, Subset, WholeImageDataset, crop_major
 from .decode import BadImages, UnreadableImage, decode_image, decode_rgb
 from .eval_plan import center_cuts, whole_cuts
 from .folder import ImageFolder, ImageItem, list_images, mask_path
@@ -29,6 +29,7 @@ __all__ = [
     "PackedImages",
     "PseudoLabelDataset",
     "Ragged",
+    "Subset",
     "UnreadableImage",
     "WholeImageDataset",
     "build_manifest",

@@ -268,3 +268,16 @@ class AnnotatedDataset(_Labelled):
             size = f"{found.shape[1]}x{found.shape[0]}"
             raise LussError(f"{self.label_path(index)}: {size} pixels, its photograph {image.path} has {width}x{height}; expected equal sizes")
         return found
+
+
+class Subset:
+    """Some images of a data set, by their positions in it."""
+
+    def __init__(self, dataset: _Planned, positions: Sequence[int]):
+        self.dataset, self.positions, self.ragged = dataset, np.asarray(positions, np.int64), dataset.ragged
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def load_many(self, epoch: int, indices: Sequence[int], place: Place) -> list[dict[str, np.ndarray] | UnreadableImage]:
+        return self.dataset.load_many(epoch, self.positions[np.asarray(indices, np.int64)].tolist(), place)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
@@ -34,6 +36,9 @@ def run(connection, slots_handle, count: int, size: int, dataset_handle) -> None
     slots = SharedSlots(count, size, slots_handle.detach())
     with mmap.mmap(dataset_handle.detach(), 0, access=mmap.ACCESS_READ) as data:
         dataset = pickle.loads(data)
+    if "jittor" in sys.modules:  # it would take a second and 150 MB a process, start MPI again, and ask for the GPU
+        answer_all(connection, RuntimeError(f"{type(dataset).__module__}: a data set's module must not import Jittor (engine.runtime.jt)"))
+        return
     while True:
         try:
             number, slot, epoch, indices, replace = connection.recv()
@@ -51,6 +56,14 @@ def run(connection, slots_handle, count: int, size: int, dataset_handle) -> None
             connection.send((number, answer if begin is None else (begin, len(answer))))
         except OSError:  # the main process has gone, or has closed the loader
             return
+
+
+def answer_all(connection, error: Exception) -> None:
+    """Answer every task with one error."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            number, *_ = connection.recv()
+            connection.send((number, pickle.dumps(error)))
 
 
 def received(slots: SharedSlots, slot: int, answer) -> tuple[Part, Bad]:

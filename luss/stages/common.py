@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.data import BadImages, Loader, Manifest, Ragged, WholeImageDataset, center_cuts, crop_major, whole_cuts
+from engine.data import BadImages, Loader, Manifest, Ragged, Subset, WholeImageDataset, center_cuts, crop_major, whole_cuts
 from engine.ops.augment_crops import augment_crops
 from engine.ops.crop_labels import crop_labels_host
 from engine.ops.crop_output import STD, STD_PUBLISHED
 from engine.ops.resize_crops import resize_crops
 from engine.runtime import LussError, jt
-from engine.runtime.processes import rank, world_size
+from engine.runtime.processes import barrier, rank, world_size
+from engine.runtime.progress import Progress
 from engine.storage.atomic import write_json
 from engine.training.checkpoint import read_checkpoint, section
 from luss.images import split_images
@@ -165,6 +166,16 @@ def stage_weights(job: Job, stage: str) -> dict[str, np.ndarray]:
     return section(arrays, "model/")
 
 
+def map_progress(title: str, count: int, ready: set) -> Progress:
+    """Progress over this process's share of `count` images, of which `ready` are done; shown by the first process.
+
+    Every process has to have looked for what is ready before one begins: they share out the rest. So this waits for all of them.
+    """
+    barrier()
+    share = -(-(count - len(ready)) // world_size())
+    return Progress(title, len(ready) + share, unit="image", start=len(ready), quiet=rank() != 0 or os.environ.get("LUSS_QUIET") == "1")
+
+
 def whole_images(job: Job, folder: Manifest, shorter: int, size: int, skip=frozenset(), *, share: bool = True):
     """Yield (positions, normalised images (n, 3, h, w) Var, sizes (n, 2) of the originals) in batches of at most `size` of equal shape, for
     this process's share, or with share=False all of them in every process. The shorter side is brought to `shorter` pixels.
@@ -210,16 +221,3 @@ def whole_images(job: Job, folder: Manifest, shorter: int, size: int, skip=froze
                 yield from pieces(group)
         for group in pending.values():
             yield from pieces(group)
-
-
-class Subset:
-    """Some positions of a dataset; picklable."""
-
-    def __init__(self, dataset, positions: list[int]):
-        self.dataset, self.positions, self.ragged = dataset, np.array(positions), dataset.ragged
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def load_many(self, epoch: int, indices, place) -> list:
-        return self.dataset.load_many(epoch, [int(self.positions[index]) for index in indices], place)

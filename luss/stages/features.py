@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from engine.data import Loader, Manifest, WholeImageDataset
+from engine.data import Loader, Manifest, Subset, WholeImageDataset
 from engine.features import FeatureCache, FeatureWriter, drop_damaged
 from engine.runtime import LussError, interrupt, jt
 from engine.runtime.processes import barrier, rank, world_size
@@ -20,7 +20,7 @@ from luss.feature_files import SUMMARY, cache_fingerprint, remedy, splits_of
 from luss.models.build import attention_net, load
 from luss.models.layers import set_training
 
-from .common import DevicePixels, Job, Subset, images, say, stage_weights, workers
+from .common import DevicePixels, Job, images, say, stage_weights, workers
 
 
 def extract(net, x) -> np.ndarray:

@@ -10,13 +10,13 @@ import numpy as np
 from engine.data import Manifest
 from engine.ops.label_maps import enlarge_labels, enlarge_map
 from engine.runtime import LussError, interrupt, jt
-from engine.runtime.progress import Progress
+from engine.runtime.processes import barrier, rank
 from engine.storage.atomic import atomic_file, write_json
 from luss.benchmark.evaluate import curve_folder
 from luss.models.build import attention_net, load
 from luss.models.layers import set_training
 
-from .common import Job, evaluation_workers, has_masks, images, say, stage_weights, whole_images
+from .common import Job, evaluation_workers, has_masks, images, map_progress, say, stage_weights, whole_images
 from .writing import MapWriter, map_path
 
 
@@ -54,10 +54,7 @@ def _write_maps(job: Job, folder: Manifest, target: Path, threshold: float, keep
     s = job.settings
     net, centroids = _network(job)
     ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}  # maps appear whole: these are from before a stop
-    with (
-        Progress(title, len(folder.items), unit="image", start=len(ready), quiet=os.environ.get("LUSS_QUIET") == "1") as progress,
-        MapWriter(s) as writer,
-    ):
+    with map_progress(title, len(folder.items), ready) as progress, MapWriter(s) as writer:
         for positions, batch, sizes in whole_images(job, folder, s.label.resize, s.label.batch_size, ready):
             labels, attention = grid_labels(net, batch, centroids)
             for position, label, m, size in zip(positions, labels, attention, sizes):
@@ -87,6 +84,9 @@ def choose_threshold(job: Job) -> dict:
         split, target = "train", job.path / "train"  # a folder of images alone
     folder = images(job, split)
     _write_maps(job, folder, target, 0.0, True, f"attention of {split}")
+    barrier()
+    if rank() != 0:
+        return {}
     curve: dict = {"thresholds": [], "miou": [], "best_threshold": fixed, "best_miou": None, "rule": "label.threshold"}
     if has_masks(s, split):
         thresholds = [k / 100 for k in range(s.label.curve_min, s.label.curve_max + 1)]

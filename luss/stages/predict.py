@@ -10,14 +10,14 @@ import numpy as np
 
 from engine.ops.label_maps import upsample_argmax_limited
 from engine.runtime import LussError, interrupt, jt
-from engine.runtime.progress import Progress
+from engine.runtime.processes import barrier, rank
 from engine.storage.atomic import write_json
 from luss.benchmark.evaluate import evaluate_folder
 from luss.benchmark.matching import match_to_json, read_match
 from luss.models.build import finetune_net, load
 from luss.models.layers import set_training
 
-from .common import Job, evaluation_workers, has_masks, images, nothing_to_score, say, stage_weights, whole_images
+from .common import Job, evaluation_workers, has_masks, images, map_progress, nothing_to_score, say, stage_weights, whole_images
 from .writing import MapWriter, map_path
 
 MapsOf = Callable[[jt.Var, np.ndarray], Iterable[np.ndarray]]  # normalised (n, 3, h, w) and (n, 2) sizes -> n maps (H, W) of ids
@@ -45,8 +45,7 @@ def write_predictions(job: Job, resize: int, batch_size: int, maps_of: MapsOf) -
         folder = images(job, split)
         target = job.path / split
         ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}
-        quiet = os.environ.get("LUSS_QUIET") == "1"
-        with Progress(f"predict {split}", len(folder.items), unit="image", start=len(ready), quiet=quiet) as progress, MapWriter(s) as writer:
+        with map_progress(f"predict {split}", len(folder.items), ready) as progress, MapWriter(s) as writer:
             for positions, batch, sizes in whole_images(job, folder, resize, batch_size, ready):
                 for position, ids in zip(positions, maps_of(batch, sizes)):
                     writer.put(map_path(target, folder.items[position].key), ids)
@@ -75,7 +74,8 @@ def run(job: Job) -> dict:
     set_training(net, False)
     counts = write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(lambda x: predict_logits(net, x), s.predict.max_res))
     split = s.data.evaluation_split
-    if split in counts and has_masks(s, split):
+    barrier()
+    if rank() == 0 and split in counts and has_masks(s, split):
         classes = len(images(job, split).classes)
         found = evaluate_folder(str(job.path / split), s.data.root, split, classes, num_clusters=s.cluster.clusters, workers=evaluation_workers(s))
         write_json(str(job.path / "match.json"), match_to_json(found["match"]))

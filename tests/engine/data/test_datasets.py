@@ -6,7 +6,7 @@ from PIL import Image
 
 from engine.data.crop_plan import CropGroup, plan_crops
 from engine.data.crops import correspondence_grids
-from engine.data.datasets import AnnotatedDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset, crop_major, reduction
+from engine.data.datasets import AnnotatedDataset, MultiCropDataset, PseudoLabelDataset, Subset, WholeImageDataset, crop_major, reduction
 from engine.data.decode import UnreadableImage, decode_image, decode_rgb
 from engine.data.folder import ImageItem, list_images
 from engine.ops.crop_table import CROP
@@ -203,3 +203,10 @@ def test_annotated_needs_a_mask_of_equal_size(items, masks):
     path.unlink()
     with pytest.raises(LussError, match="no usable mask"):
         annotated(items, masks).load(0, 0)
+
+
+def test_subset(items):
+    some = Subset(multi(items), [5, 1, 3])
+    assert len(some) == 3 and some.ragged == ("image",)
+    for ours, index in zip(some.load_many(2, [0, 2], memory), (5, 3)):
+        assert same(ours, multi(items).load(2, index))

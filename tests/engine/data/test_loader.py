@@ -19,7 +19,7 @@ from engine.data.pack_format import PackSettings
 from engine.data.ragged import Ragged
 from engine.ops.augment_crops import augment_crops_host
 from engine.runtime.errors import LussError
-from tests.engine.data.samples import Environment, Numbers, image_tree
+from tests.engine.data.samples import Environment, NeedsJittor, Numbers, image_tree
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -387,6 +387,11 @@ def test_epochs_follow_each_other_without_an_empty_pipeline():
         time.sleep(0.5)
         asked = time.monotonic()
         assert next(batches)["when"][0] < asked
+
+
+def test_a_data_set_that_brings_jittor_into_a_loading_process_is_refused():
+    with loader(NeedsJittor(8), workers=1) as train, pytest.raises(RuntimeError, match="must not import Jittor"):
+        next(train.epoch(0))
 
 
 def test_nothing_here_imports_jittor():
