@@ -39,9 +39,12 @@ def describe(space: Workspace, settings: Settings, states: list) -> str:
             work = f"{section.epochs} epochs x {steps} steps of {section.batch_size} images"
             extra = {"pretrain": heads, "attend": 2 * c4 * c4 + c4 * s.model.hidden_mlp, "finetune": c4 * (s.cluster.clusters + 1)}[stage.name]
             size = 8 * (backbone + extra)
+        elif stage.name == "features":
+            value = 2 if s.features.dtype == "float16" else 4
+            work, size = f"{train + held} images, {int(c4)} values each", (value * c4 + 4) * (train + held)
         elif stage.name == "cluster":
-            work = f"{train + held} images, k-means K={s.cluster.clusters}, {s.cluster.restarts} x {s.cluster.iterations}"
-            size = 8 * c4 * (train + held)
+            work = f"k-means K={s.cluster.clusters}, {s.cluster.restarts} x {s.cluster.iterations}"
+            size = 4 * c4 * s.cluster.clusters + 60 * (train + held)
         elif stage.name == "threshold":
             work, size = f"{held} images, {s.label.curve_max - s.label.curve_min + 1} thresholds", held * (12e3 + 4 * 500 * 375)
         elif stage.name == "semi":

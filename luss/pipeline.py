@@ -7,12 +7,12 @@ import os
 import time
 from dataclasses import dataclass
 
-from engine.data import fingerprint as images_fingerprint
-from engine.data import list_images
+from engine.data import PackedImages, list_images
 from engine.runtime import LussError, interrupt
 from engine.runtime.processes import barrier, rank
 from engine.storage.atomic import write_json
 from engine.storage.fingerprint import file_digest
+from luss.images import forget, known_images, root_of, split_images
 from luss.settings import Settings
 from luss.workspace import Workspace
 
@@ -24,13 +24,22 @@ class Stage:
     settings: tuple[str, ...]  # sections and dotted names its result depends on
     inputs: tuple[str, ...]  # "stage/file" of earlier stages
     splits: tuple[str, ...]  # images it reads
+    alone: bool = False  # the first process does it, the others wait
 
 
+_FROM_PACK = ("pretrain", "attend", "finetune")  # stages that data.packed serves
 _MODEL = ("model", "run.seed", "run.published_quirks")
 PLAN = (
     Stage("pretrain", "luss.stages.pretrain:run", (*_MODEL, "pretrain", "swav", "optimizer"), (), ("train",)),
     Stage("attend", "luss.stages.attend:run", (*_MODEL, "attend", "swav", "optimizer", "pretrain.jitter"), ("pretrain/checkpoint.npz",), ("train",)),
-    Stage("cluster", "luss.stages.cluster:run", (*_MODEL, "cluster"), ("attend/checkpoint.npz",), ("train", "evaluation")),
+    Stage(
+        "features",
+        "luss.stages.features:run",
+        ("model", "run.published_quirks", "features.dtype", "features.resize", "features.crop", "features.batch_size"),
+        ("attend/checkpoint.npz",),
+        ("train", "evaluation"),
+    ),
+    Stage("cluster", "luss.stages.cluster:run", ("run.seed", "cluster"), ("features/features.json",), ("train", "evaluation"), alone=True),
     Stage(
         "threshold",
         "luss.stages.pixel_labels:choose_threshold",
@@ -59,7 +68,7 @@ PLAN = (
         ("finetune/checkpoint.npz",),
         ("evaluation",),
     ),
-    Stage("evaluate", "luss.stages.predict:evaluate", ("data.evaluation_split", "cluster.clusters"), ("predict/DONE.json",), ("evaluation",)),
+    Stage("evaluate", "luss.stages.predict:evaluate", ("data.evaluation_split", "cluster.clusters"), ("predict/DONE.json",), ("evaluation",), True),
 )
 _ANNOTATED = ("train-semi", "train-semi-segmentation", "evaluation")
 PROTOCOLS = {
@@ -74,7 +83,12 @@ PROTOCOLS = {
             _ANNOTATED,
         ),
         Stage(
-            "distance-evaluate", "luss.stages.class_metrics:evaluate_distance", ("data.evaluation_split",), ("distance/DONE.json",), ("evaluation",)
+            "distance-evaluate",
+            "luss.stages.class_metrics:evaluate_distance",
+            ("data.evaluation_split",),
+            ("distance/DONE.json",),
+            ("evaluation",),
+            alone=True,
         ),
     ),
     "semi": (
@@ -87,7 +101,14 @@ PROTOCOLS = {
             ("semi/checkpoint.npz",),
             ("evaluation",),
         ),
-        Stage("semi-evaluate", "luss.stages.class_metrics:evaluate_semi", ("data.evaluation_split",), ("semi-predict/DONE.json",), ("evaluation",)),
+        Stage(
+            "semi-evaluate",
+            "luss.stages.class_metrics:evaluate_semi",
+            ("data.evaluation_split",),
+            ("semi-predict/DONE.json",),
+            ("evaluation",),
+            alone=True,
+        ),
     ),
 }
 
@@ -117,26 +138,26 @@ def run(
         print(describe(space, settings, [(stage, *_state(space, settings, stage, untrained)) for stage in chosen]))
         return
     interrupt.install()
-    fingerprints: dict[str, str] = {}
+    forget()
     if rank() == 0:
         os.makedirs(workspace, exist_ok=True)
         with space.lock():
-            _run_stages(space, settings, chosen, untrained, fingerprints, say)
+            _run_stages(space, settings, chosen, untrained, say)
     else:
-        _run_stages(space, settings, chosen, untrained, fingerprints, say)
+        _run_stages(space, settings, chosen, untrained, say)
     if rank() == 0 and any(stage.name == "evaluate" for stage in chosen):
         from luss.report.html import write_report
 
         say(f"report: {write_report(workspace)}")
 
 
-def _run_stages(space: Workspace, settings: Settings, chosen, untrained: bool, fingerprints: dict, say) -> None:
+def _run_stages(space: Workspace, settings: Settings, chosen, untrained: bool, say) -> None:
     from luss.stages.common import Job
 
     if rank() == 0:
         write_json(str(space.settings_file), settings.as_dict())
     for stage in chosen:
-        relevant, inputs = _dependencies(space, settings, stage, untrained, fingerprints)
+        relevant, inputs = _dependencies(space, settings, stage, untrained)
         folder = space.stage(stage.name)
         if rank() == 0:
             status = folder.status(relevant, inputs)
@@ -153,7 +174,9 @@ def _run_stages(space: Workspace, settings: Settings, chosen, untrained: bool, f
         barrier()
         module, function = stage.function.split(":")
         begin = time.time()
-        figures = getattr(importlib.import_module(module), function)(Job(space, settings, folder, untrained))
+        figures = {}
+        if rank() == 0 or not stage.alone:
+            figures = getattr(importlib.import_module(module), function)(Job(space, settings, folder, untrained))
         barrier()
         if rank() == 0:
             folder.finish(relevant, inputs, {**figures, "seconds": round(time.time() - begin, 2)})
@@ -161,7 +184,8 @@ def _run_stages(space: Workspace, settings: Settings, chosen, untrained: bool, f
         say(f"{stage.name}: done in {time.time() - begin:.1f} s")
 
 
-def _dependencies(space: Workspace, settings: Settings, stage: Stage, untrained: bool, fingerprints: dict) -> tuple[dict, dict]:
+def _dependencies(space: Workspace, settings: Settings, stage: Stage, untrained: bool, images=split_images) -> tuple[dict, dict]:
+    """Settings and fingerprints of inputs that a stage's result depends on; `images` gives the manifest of a split, or None."""
     tree = settings.as_dict()
     relevant: dict = {}
     for name in stage.settings:
@@ -182,21 +206,21 @@ def _dependencies(space: Workspace, settings: Settings, stage: Stage, untrained:
             )
         inputs[name] = file_digest(str(path))
     for split in stage.splits:
-        root = settings.data.pretrain_root if stage.name == "pretrain" and settings.data.pretrain_root else settings.data.root
+        root = root_of(settings, stage.name)
         split = settings.data.evaluation_split if split == "evaluation" else split
         if split != "train" and not os.path.isdir(os.path.join(root, split)):
             continue
-        key = os.path.join(root, split)
-        if key not in fingerprints:
-            fingerprints[key] = images_fingerprint(list_images(root, split))
-        inputs[f"images of {split}"] = fingerprints[key]
+        manifest = images(space, settings, split, stage.name)
+        inputs[f"images of {split}"] = manifest.fingerprint() if manifest else "not looked at as yet"
+    if settings.data.packed and stage.name in _FROM_PACK:
+        inputs["pack of train"] = PackedImages(settings.data.packed).fingerprint()
     return relevant, inputs
 
 
 def _state(space: Workspace, settings: Settings, stage: Stage, untrained: bool) -> tuple[str, str]:
     """(state, reason) for a dry run; a stage whose inputs are not there yet waits."""
     try:
-        relevant, inputs = _dependencies(space, settings, stage, untrained, {})
+        relevant, inputs = _dependencies(space, settings, stage, untrained, known_images)
     except LussError:
         return "waiting", "an earlier stage comes first"
     status = space.stage(stage.name).status(relevant, inputs)

@@ -25,6 +25,7 @@ PRESET_FOLDER = Path(__file__).parent / "presets"
 class DataSettings:
     root: str = ""  # folder with train/, validation/, ... in ImageNet-S layout, or a plain folder of images
     pretrain_root: str = ""  # other images for stage 1 (919: full ImageNet); empty = root
+    packed: str = ""  # pack of the training images (luss data pack) that stages 1, 2.1 and 3 read instead of the files; empty = the files
     workers: int = -1  # loading processes; -1 = one per core, at most 8; 0 = load in the main process
     max_unreadable: float = 0.001  # share of unreadable images (0 to 1) above which a run stops
     evaluation_split: str = "validation"  # the split with masks used for threshold, match and metrics
@@ -92,13 +93,21 @@ class AttendSettings:
 
 
 @dataclass(frozen=True)
+class FeaturesSettings:
+    """One attention-pooled vector per image, in shards on disk."""
+
+    resize: int = 256  # shorter side before the centre crop
+    crop: int = 224
+    batch_size: int = 64
+    dtype: str = "float32"  # float32 | float16 (half the disk)
+    shard_mb: int = 128  # a kill costs at most the shard at hand; see also run.checkpoint_minutes
+
+
+@dataclass(frozen=True)
 class ClusterSettings:
     clusters: int = 50
     iterations: int = 20
     restarts: int = 30
-    resize: int = 256  # shorter side before the centre crop
-    crop: int = 224
-    batch_size: int = 64
 
 
 @dataclass(frozen=True)
@@ -180,6 +189,7 @@ class Settings:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     pretrain: PretrainSettings = field(default_factory=PretrainSettings)
     attend: AttendSettings = field(default_factory=AttendSettings)
+    features: FeaturesSettings = field(default_factory=FeaturesSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     label: LabelSettings = field(default_factory=LabelSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
@@ -335,6 +345,7 @@ def _validate(s: Settings) -> None:
     )
     need(sum(s.pretrain.weights) > 0, "pretrain.weights: their sum must be positive")
     need(s.optimizer.kind in ("larc", "sgd"), f"optimizer.kind = {s.optimizer.kind}: expected larc or sgd")
+    need(s.features.dtype in ("float32", "float16"), f"features.dtype = {s.features.dtype}: expected float32 or float16")
     need(0 <= s.data.max_unreadable <= 1, f"data.max_unreadable = {s.data.max_unreadable}: expected a share from 0 to 1")
     need(
         s.label.threshold == -1 or 0 <= s.label.threshold <= 1,
@@ -347,7 +358,8 @@ def _validate(s: Settings) -> None:
     for name in (
         "pretrain.batch_size",
         "attend.batch_size",
-        "cluster.batch_size",
+        "features.batch_size",
+        "features.shard_mb",
         "label.batch_size",
         "finetune.batch_size",
         "predict.batch_size",

@@ -27,6 +27,7 @@ from engine.storage.fingerprint import canonical_json
 STAGES = {
     "pretrain": "1-pretrain",
     "attend": "2-attend",
+    "features": "3-features",
     "cluster": "3-cluster",
     "threshold": "4-threshold",
     "label": "5-label",
@@ -74,6 +75,15 @@ class StageFolder:
     def done(self) -> dict | None:
         """{"settings", "inputs", "outputs", "finished"} of a complete stage, else None."""
         return self._record(_DONE)
+
+    def begun(self) -> dict | None:
+        """{"settings", "inputs", "begun", "by"} of a stage that was begun, else None."""
+        return self._record(_STARTED)
+
+    def reopen(self) -> None:
+        """Take the mark of completeness away: the stage is half done again, and its next run makes what is missing."""
+        (self.path / _DONE).unlink(missing_ok=True)
+        flush_folder(self.path)
 
     def status(self, settings: dict, inputs: dict) -> Status:
         """Compare what the folder was made from with what is wanted now.
@@ -187,7 +197,7 @@ class Workspace:
         return self.path / "settings.json"
 
     def stage(self, name: str) -> StageFolder:
-        """The folder of a stage: pretrain, attend, cluster, threshold, label, finetune, predict, evaluate, or one of PROTOCOL_STAGES."""
+        """The folder of a stage: one of STAGES or of PROTOCOL_STAGES."""
         if name not in _FOLDERS:
             raise ValueError(f"name={name!r}: no such stage; expected one of {', '.join(_FOLDERS)}")
         return StageFolder(self.path / _FOLDERS[name])

@@ -1,10 +1,22 @@
 """Fixtures that several rooms share."""
 
 import importlib.util
+import os
 import sys
 
 import pytest
 from shared_folder import shared_path
+
+
+@pytest.fixture(autouse=True)
+def as_loud_as_before():
+    """A command run in this process with --quiet tells its own process so, and would tell all later tests."""
+    before = os.environ.get("LUSS_QUIET")
+    yield
+    if before is None:
+        os.environ.pop("LUSS_QUIET", None)
+    else:
+        os.environ["LUSS_QUIET"] = before
 
 
 @pytest.fixture(scope="session")

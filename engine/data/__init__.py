@@ -1,33 +1,50 @@
-"""Images in: listing, decoding, crops, augmentation, normalisation and the loader. NumPy and Pillow only, never Jittor."""
+"""Images in: listing, manifest, packing, decoding, plans of crops, and the loader. Never Jittor: loading processes import this."""
 
-from .crops import correspondence_grids, crop_rng, random_resized_crop
-from .datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset
+from .crop_plan import CropGroup, plan_crops
+from .crops import correspondence_grids, resize_shorter
+from .datasets import AnnotatedDataset, MultiCropDataset, PseudoLabelDataset, Subset, WholeImageDataset, crop_major
 from .decode import BadImages, UnreadableImage, decode_image, decode_rgb
-from .folder import ImageFolder, ImageItem, fingerprint, list_images, mask_path
+from .eval_plan import center_cuts, whole_cuts
+from .folder import ImageFolder, ImageItem, list_images, mask_path
 from .loader import Loader
-from .normalize import MEAN, STD, STD_PUBLISHED, normalize
+from .manifest import Manifest, load_manifest
+from .manifest_build import build_manifest, open_manifest
+from .manifest_check import ManifestCheck, check_manifest
+from .pack import pack_images
+from .pack_format import PackSettings
+from .packed import PackedImages
+from .ragged import Ragged
 
 __all__ = [
-    "MEAN",
-    "STD",
-    "STD_PUBLISHED",
     "AnnotatedDataset",
     "BadImages",
-    "CenterCropDataset",
+    "CropGroup",
     "ImageFolder",
     "ImageItem",
     "Loader",
+    "Manifest",
+    "ManifestCheck",
     "MultiCropDataset",
+    "PackSettings",
+    "PackedImages",
     "PseudoLabelDataset",
+    "Ragged",
+    "Subset",
     "UnreadableImage",
     "WholeImageDataset",
+    "build_manifest",
+    "center_cuts",
+    "check_manifest",
     "correspondence_grids",
-    "crop_rng",
+    "crop_major",
     "decode_image",
     "decode_rgb",
-    "fingerprint",
     "list_images",
+    "load_manifest",
     "mask_path",
-    "normalize",
-    "random_resized_crop",
+    "open_manifest",
+    "pack_images",
+    "plan_crops",
+    "resize_shorter",
+    "whole_cuts",
 ]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import os
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..runtime.errors import LussError
+from .image_file import MAX_PIXELS, open_regular, too_large, what_is_no_image
 
 
 class UnreadableImage(LussError):
@@ -24,30 +28,85 @@ class UnreadableImage(LussError):
         return UnreadableImage, (self.path, self.reason)
 
 
-def decode_image(path: str) -> Image.Image:
-    """The image at `path` as a Pillow RGB image, fully decoded.
+def read_file(path: str) -> bytes:
+    """Bytes of a regular file.
 
-    Grey, CMYK, palette, 16-bit and alpha images are converted (alpha is dropped, 16-bit values are scaled to 0..255); the
-    suffix does not matter; the EXIF orientation is ignored, as the published data preparation does.
+    Raises:
+        UnreadableImage: missing, empty, not permitted, or not a regular file; a named pipe is refused, not waited for.
+    """
+    try:
+        with open_regular(path) as stream:
+            data = stream.read()
+    except FileNotFoundError as error:
+        raise UnreadableImage(path, "no such file") from error
+    except OSError as error:
+        raise UnreadableImage(path, error.strerror or str(error)) from error
+    if not data:
+        raise UnreadableImage(path, "empty file")
+    return data
+
+
+def decode_image(path: str) -> Image.Image:
+    """The image at `path` as a Pillow RGB image, fully decoded; see `decode_bytes`.
 
     Raises:
         UnreadableImage: missing, empty, truncated, or not an image.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd palettes and EXIF blocks: Pillow warns and decodes them all the same
-            with Image.open(path) as image:
-                image.load()
-                return image if image.mode == "RGB" else _to_rgb(image)
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise a dozen types (OSError, SyntaxError, struct.error, ...) for damaged files
-        raise UnreadableImage(path, _reason(path, error)) from error
+    return decode_bytes(read_file(path), path)
 
 
 def decode_rgb(path: str) -> np.ndarray:
-    """The image at `path` as (H, W, 3) uint8; see `decode_image`."""
+    """The image at `path` as (H, W, 3) uint8; see `decode_bytes`."""
     return np.array(decode_image(path))
+
+
+def decode_bytes(data, path: str) -> Image.Image:
+    """An image file's content as a Pillow RGB image, fully decoded.
+
+    Grey, CMYK, palette, 16-bit and alpha images are converted (alpha is dropped, 16-bit values are scaled to 0..255); the
+    suffix does not matter; the EXIF orientation is ignored, as the published data preparation does.
+
+    Args:
+        data: bytes-like. path: for errors.
+
+    Raises:
+        UnreadableImage: truncated, of more than MAX_PIXELS, or not an image.
+    """
+    with _pillow(data, path) as image:
+        image.load()
+        return image if image.mode == "RGB" else _to_rgb(image)
+
+
+def image_size(data, path: str) -> tuple[int, int]:
+    """(width, height) from an image file's header, by Pillow.
+
+    Raises:
+        UnreadableImage: of more than MAX_PIXELS, or not an image.
+    """
+    with _pillow(data, path) as image:
+        return image.size
+
+
+@contextlib.contextmanager
+def _pillow(data, path: str) -> Iterator[Image.Image]:
+    """Open `data` with Pillow; whatever goes wrong in the block is an UnreadableImage."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd palettes and EXIF blocks: Pillow warns and decodes them all the same
+            with Image.open(io.BytesIO(data)) as image:
+                check_pixels(path, *image.size)
+                yield image
+    except (MemoryError, UnreadableImage):
+        raise
+    except Exception as error:  # Pillow's readers raise a dozen types (OSError, SyntaxError, struct.error, ...) for damaged files
+        raise UnreadableImage(path, _reason(data, error)) from error
+
+
+def check_pixels(path: str, width: int, height: int) -> None:
+    """Raises: UnreadableImage where a header claims more than MAX_PIXELS."""
+    reason = too_large(width, height)
+    if reason:
+        raise UnreadableImage(path, reason)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -61,17 +120,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(path: str, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if os.path.getsize(path) == 0:
-        return "empty file"
+def _reason(data, error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than the {MAX_PIXELS:,} pixels that are decoded"
     if isinstance(error, UnidentifiedImageError):
-        with open(path, "rb") as stream:
-            head = stream.read(256).lstrip().lower()
-        return "an HTML page, not an image" if head.startswith((b"<!doctype html", b"<html", b"<head")) else "not an image of a known format"
+        return what_is_no_image(bytes(data[:256]))
     return " ".join(f"{error}".split()) or type(error).__name__
 
 

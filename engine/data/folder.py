@@ -6,7 +6,6 @@ names in lexicographic order, files are sorted inside each class.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 
@@ -77,19 +76,6 @@ def list_images(root: str, split: str) -> ImageFolder:
 def mask_path(root: str, split: str, key: str) -> str:
     """Where the ground-truth label map of an image lies: <root>/<split>-segmentation/<class>/<stem>.png."""
     return os.path.join(root, split + MASK_FOLDER, os.path.splitext(key)[0] + ".png")
-
-
-def fingerprint(folder: ImageFolder) -> str:
-    """Hex digest over keys, sizes and modification times of all files; changes when any of them does."""
-    digest = hashlib.sha256()
-    for item in folder.items:
-        try:
-            stat = os.stat(item.path)
-            facts = f"{stat.st_size} {stat.st_mtime_ns}"
-        except OSError as error:  # a file that went away is a change like any other; reading it will name it
-            facts = f"errno {error.errno}"
-        digest.update(os.fsencode(item.key) + b"\0" + facts.encode() + b"\n")
-    return digest.hexdigest()
 
 
 def _scan(root: str, folder: str, empty_classes: bool) -> ImageFolder | None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import multiprocessing
-import os
-import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.sharedctypes import RawValue
+
+import numpy as np
 
 from ..runtime.errors import LussError
-from . import worker
 from .decode import UnreadableImage
 from .order import epoch_order
+from .pool import WorkerPool
+from .ragged import Ragged
+from .worker import Bad, Part, load_part, received
 
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_PART = 8  # images a task: few enough to spread a batch over the processes, enough to make a task's overhead small
+_AHEAD = 2  # batches in the making beside the one in use
+SLOT_BYTES = 32 << 20  # of shared memory a task; a task that needs more sends the rest through a pipe
 
 
 class Loader(contextlib.AbstractContextManager):
@@ -27,15 +27,19 @@ class Loader(contextlib.AbstractContextManager):
     With shuffle=True (training) an unreadable image is replaced by the next readable index, with shuffle=False
     (evaluation) it is left out; "index" tells which images a batch holds. Either way it is reported.
 
+    Batches are the same for every number of loading processes. They are built up to two batches ahead, in a bounded amount of shared
+    memory, also over the end of an epoch (`steps`); the processes wait while the consumer is behind.
+
     Args:
-        dataset: picklable object with `__len__()` and `load(epoch, index) -> dict of arrays`, which may raise UnreadableImage.
+        dataset: picklable object with `__len__()` and `load(epoch, index) -> dict of arrays`, which may raise UnreadableImage; or with
+            `load_many(epoch, indices, place)` (see `worker.load_part`). Keys named in `dataset.ragged` come as `Ragged`.
         batch_size: samples a batch of this process.
         seed: of the order.
         workers: loading processes; 0 loads in this process.
         shuffle: a fresh permutation for each epoch; else the data set's own order.
         drop_last: drop the last batch where it is incomplete.
         rank, world_size: this process among those that share the data set.
-        collate: "stack" gives (b, ...) arrays; "list" lists of arrays, for samples of differing shapes.
+        borrow: Ragged arrays may stay in shared memory that is written again when the next batch is asked for; saves a copy.
         on_bad: called in this process with (path, reason) of each unreadable image; without it the first one raises.
     """
 
@@ -50,13 +54,12 @@ class Loader(contextlib.AbstractContextManager):
         drop_last: bool,
         rank: int = 0,
         world_size: int = 1,
-        collate: str = "stack",
+        borrow: bool = False,
         on_bad: Callable[[str, str], None] | None = None,
+        slot_bytes: int = SLOT_BYTES,
     ):
         if batch_size < 1 or workers < 0 or not 0 <= rank < world_size:
             raise ValueError(f"batch_size={batch_size}, workers={workers}, rank={rank}, world_size={world_size}: out of range")
-        if collate not in ("stack", "list"):
-            raise ValueError(f"collate={collate!r}: expected 'stack' or 'list'")
         if len(dataset) == 0:
             raise ValueError("dataset: expected at least one image")
         share = -(-len(dataset) // world_size)
@@ -71,14 +74,22 @@ class Loader(contextlib.AbstractContextManager):
         self.rank = rank
         self.world_size = world_size
         self.data_seconds = 0.0  # how long the consumer has waited for batches
-        self._as_lists = collate == "list"
+        self.last_wait = 0.0  # for the latest batch alone
+        self._borrow = borrow
         self._on_bad = on_bad
-        self._executor = None
-        self._queue = None
-        self._stop = None
+        self._slot_bytes = slot_bytes
+        self._part = max(1, min(_PART, -(-batch_size // max(1, workers))))
+        self._pool: WorkerPool | None = None
+        self._stream = 0  # number of the iteration that the pool works for
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict]:
-        """Batches of one epoch from step `start_step` on; earlier ones are not loaded.
+        """Batches of one epoch from step `start_step` on; earlier ones are not loaded. See `steps`."""
+        if not 0 <= start_step <= self.steps_per_epoch:
+            raise ValueError(f"start_step={start_step}: expected 0 to {self.steps_per_epoch}")
+        return self.steps(epoch * self.steps_per_epoch + start_step, (epoch + 1) * self.steps_per_epoch)
+
+    def steps(self, first: int, last: int) -> Iterator[dict]:
+        """Batches of steps first..last - 1, counted through the epochs. Beginning a new iteration ends an earlier one.
 
         Each is a dict of the data set's arrays plus "index", (b,) int64: which images it holds. A batch of which no image
         can be read is left out.
@@ -86,99 +97,123 @@ class Loader(contextlib.AbstractContextManager):
         Raises (while iterating):
             LussError: a loading process died; too many unreadable images (from `on_bad`); 20 in a row.
         """
-        if not 0 <= start_step <= self.steps_per_epoch:
-            raise ValueError(f"start_step={start_step}: expected 0 to {self.steps_per_epoch}")
-        return self._batches(epoch, start_step)
+        self._stream += 1
+        return self._batches(first, last, self._stream)
 
     def close(self) -> None:
-        """End the loading processes; running ones stop after the image at hand. The loader can be used again afterwards."""
-        executor, self._executor = self._executor, None
-        if executor is None:
-            return
-        self._stop.value = 1
-        executor.shutdown(wait=True, cancel_futures=True)
-        self._queue.cancel_join_thread()
-        self._queue.close()
+        """End the loading processes. The loader can be used again afterwards."""
+        pool, self._pool = self._pool, None
+        self._stream += 1
+        if pool is not None:
+            pool.close()
 
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def _batches(self, epoch: int, start_step: int) -> Iterator[dict]:
-        order = epoch_order(len(self.dataset), self.seed, epoch, self.shuffle, self.rank, self.world_size)
-        steps = iter(range(start_step, self.steps_per_epoch))
-        begin = time.perf_counter()
-        for batch, bad in self._ahead(epoch, order, steps) if self.workers else self._inline(epoch, order, steps):
-            self.data_seconds += time.perf_counter() - begin
-            for path, reason in bad:
-                if self._on_bad is None:
-                    raise UnreadableImage(path, reason)
-                self._on_bad(path, reason)
-            if batch is not None:
-                yield batch
-            begin = time.perf_counter()
+    def _batches(self, first: int, last: int, stream: int) -> Iterator[dict]:
+        source = self._ahead(first, last, stream) if self.workers else self._inline(first, last)
+        with contextlib.closing(source):
+            while True:
+                begin = time.perf_counter()
+                parts = next(source, None)
+                self.last_wait = time.perf_counter() - begin
+                self.data_seconds += self.last_wait
+                if parts is None:
+                    return
+                for path, reason in [entry for _, bad in parts for entry in bad]:
+                    if self._on_bad is None:
+                        raise UnreadableImage(path, reason)
+                    self._on_bad(path, reason)
+                batch = _joined([part for part, _ in parts if part], self._borrow)
+                if batch:
+                    yield batch
 
-    def _indices(self, order, step: int):
-        return order[step * self.batch_size : (step + 1) * self.batch_size]
+    def _tasks(self, first: int, last: int) -> Iterator[tuple[int, list[np.ndarray]]]:
+        """(epoch, indices of each task) of every step."""
+        known, order = -1, None
+        for number in range(first, last):
+            epoch, step = divmod(number, self.steps_per_epoch)
+            if epoch != known:
+                known, order = epoch, epoch_order(len(self.dataset), self.seed, epoch, self.shuffle, self.rank, self.world_size)
+            indices = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield epoch, [indices[begin : begin + self._part] for begin in range(0, len(indices), self._part)]
 
-    def _inline(self, epoch: int, order, steps: Iterator[int]) -> Iterator[tuple[worker.Batch | None, worker.Bad]]:
-        for step in steps:
-            yield worker.load_batch(self.dataset, epoch, self._indices(order, step), self.shuffle, self._as_lists)
+    def _inline(self, first: int, last: int) -> Iterator[list[tuple[Part, Bad]]]:
+        for epoch, tasks in self._tasks(first, last):
+            parts = []
+            for indices in tasks:
+                part, bad = load_part(self.dataset, epoch, indices, self.shuffle, lambda count: np.empty(count, np.uint8))
+                parts.append(({key: Ragged.of(value) if isinstance(value, list) else value for key, value in part.items()}, bad))
+            yield parts
 
-    def _ahead(self, epoch: int, order, steps: Iterator[int]) -> Iterator[tuple[worker.Batch | None, worker.Bad]]:
-        """Keep 2 * workers batches in the making; yield them in order."""
-        pending: deque = deque()
+    def _ahead(self, first: int, last: int, stream: int) -> Iterator[list[tuple[Part, Bad]]]:
+        """Keep every free slot in use; yield the parts of each step in order, and release their slots when the next is asked for."""
+        pool = self._start()
+        steps = self._tasks(first, last)
+        unsent: deque[tuple[list[int], int, np.ndarray]] = deque()  # (where to note the task's number, epoch, indices)
+        waiting: deque[tuple[list[int], int]] = deque()  # of each step begun: numbers of its tasks, how many it has
+        answers: dict[int, tuple[int, object]] = {}
 
-        def submit_next() -> None:
-            for step in steps:
-                task = (epoch, self._indices(order, step), self.shuffle, self._as_lists)
-                pending.append(executor.submit(worker.load_task, *task))
-                return
+        def submit() -> None:
+            while pool.free:
+                if not unsent:
+                    epoch, tasks = next(steps, (0, []))
+                    if not tasks:
+                        return
+                    numbers: list[int] = []
+                    waiting.append((numbers, len(tasks)))
+                    unsent.extend((numbers, epoch, indices) for indices in tasks)
+                numbers, epoch, indices = unsent.popleft()
+                numbers.append(pool.submit(epoch, indices, self.shuffle))
 
         try:
-            executor = self._start()
-            for _ in range(2 * self.workers):
-                submit_next()
-            while pending:
-                loaded = pending.popleft().result()
-                submit_next()
-                yield loaded
-        except BrokenProcessPool as error:
-            self.close()
-            raise LussError(
-                f"a loading process died (of {self.workers}): most often the system killed it for lack of memory, else its own message stands "
-                "above; lower data.workers or the batch size (data.workers=0 loads in the main process)"
-            ) from error
+            while True:
+                if stream != self._stream:
+                    raise RuntimeError("this iteration of the loader was ended by a later one, or by close()")
+                submit()
+                if not waiting:
+                    return
+                numbers, count = waiting[0]
+                while len(numbers) < count or not all(number in answers for number in numbers):
+                    for number, slot, answer in pool.wait():
+                        answers[number] = (slot, answer)
+                    submit()
+                waiting.popleft()
+                made = [answers.pop(number) for number in numbers]
+                try:
+                    yield [received(pool.slots, slot, answer) for slot, answer in made]
+                finally:
+                    for slot, _ in made:
+                        pool.release(slot)
+        except LussError:
+            if pool is self._pool:
+                self.close()
+            raise
         finally:
-            for future in pending:
-                future.cancel()
+            if pool is self._pool:
+                pool.abandon()
+                for slot, _ in answers.values():
+                    pool.release(slot)
 
-    def _start(self) -> concurrent.futures.ProcessPoolExecutor:
-        if self._executor is not None:
-            return self._executor
-        # Spawned, not forked: the main process has threads and perhaps a GPU context, which no fork survives.
-        context = multiprocessing.get_context("spawn")
-        payload = pickle.dumps(self.dataset, protocol=pickle.HIGHEST_PROTOCOL)
-        self._queue = context.Queue()
-        for _ in range(self.workers):  # through a queue, whose own thread feeds it: as an argument it would block each start
-            self._queue.put(payload)
-        # A raw value has no lock, so that a process that dies can leave none taken.
-        self._stop = RawValue("b", 0)
-        self._executor = concurrent.futures.ProcessPoolExecutor(self.workers, context, worker.start, (self._queue, self._stop))
-        with _environment(dict.fromkeys(_ONE_THREAD, "1")):  # read by the libraries when the process imports them
-            for _ in range(self.workers):
-                self._executor.submit(worker.ready)
-        return self._executor
+    def _start(self) -> WorkerPool:
+        if self._pool is None:
+            parts = -(-self.batch_size // self._part)
+            slots = max((_AHEAD + 1) * parts, parts + 2 * self.workers) + 1
+            self._pool = WorkerPool(self.dataset, self.workers, slots, self._slot_bytes)
+        return self._pool
 
 
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def _joined(parts: list[Part], borrow: bool) -> dict:
+    """One batch of its parts."""
+    if not parts:
+        return {}
+    return {key: _join([part[key] for part in parts], borrow) for key in parts[0]}
+
+
+def _join(values: list, borrow: bool):
+    first = values[0]
+    if not isinstance(first, Ragged):
+        return np.concatenate(values) if len(values) > 1 else first
+    if borrow and all(value.buffer is first.buffer for value in values):
+        return Ragged(first.buffer, np.concatenate([value.table for value in values]), first.dtype, first.channels)
+    return Ragged.of([array for value in values for array in value])

@@ -36,17 +36,12 @@ CROP = np.dtype(
     ]
 )
 
+# One evaluation crop, 20 bytes: the whole image is resized to height x width as Pillow does, bilinear and antialiased, to the bit; then the
+# result's pixels are cut out from (top, left) on. What size the cut has, the op is told.
+CUT = np.dtype([("image", "<i4"), ("height", "<i4"), ("width", "<i4"), ("top", "<i4"), ("left", "<i4")])
+
 # ORDERS[rank] = the permutation of (0, 1, 2, 3) of that lexicographic rank
 ORDERS = np.array(
     [[a, b, c, 6 - a - b - c] for a in range(4) for b in range(4) if b != a for c in range(4) if c not in (a, b)],
     np.int32,
 )
-
-
-def plain_crops(count: int) -> np.ndarray:
-    """(count,) CROP records that cut and resize only; image is 0, 1, ... and the boxes are zero, to be filled in."""
-    crops = np.zeros(count, CROP)
-    crops["image"] = np.arange(count)
-    crops["order"] = -1
-    crops[["brightness", "contrast", "saturation"]] = (1, 1, 1)
-    return crops

@@ -15,10 +15,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import mmap
 import os
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -86,6 +88,48 @@ def load_arrays(path: PathLike, *, prefix: str = "", remedy: str = "delete it an
             return _load(stream, path, prefix, remedy)
     except OSError as error:
         raise LussError(f"{path}: cannot be read ({error.strerror or error}); expected a file of arrays") from error
+
+
+@dataclass(frozen=True)
+class MappedArrays:
+    """Arrays whose values stay in the file; every process that maps it shares one copy in memory."""
+
+    arrays: dict[str, np.ndarray]  # read-only
+    meta: dict
+    identity: str  # 32 hexadecimal digits of all bytes: equal files have equal ones
+
+
+def map_arrays(path: PathLike, *, identity: str = "", remedy: str = "delete it and make it again") -> MappedArrays:
+    """Map what `save_arrays` wrote into memory.
+
+    The file must not be written in place while it is mapped; `save_arrays` never does.
+
+    Args:
+        identity: that of the file as another process found it when it verified it; the values are not verified again.
+        remedy: What to do about a damaged file, for the error.
+
+    Raises:
+        LussError: as `load_arrays`; the file is another one than `identity` says.
+    """
+    try:
+        with open(path, "rb", buffering=0) as stream:
+            size = stream.seek(0, os.SEEK_END)
+            if size == 0:
+                raise LussError(f"{path}: the file is empty: {remedy}")
+            records, meta, found = _checked_meta(stream, path, size, remedy)
+            if identity and found.decode() != identity:
+                raise LussError(f"{path}: it was replaced by another file while it was in use: start again")
+            content = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise LussError(f"{path}: cannot be read ({error.strerror or error}); expected a file of arrays") from error
+    arrays = {}
+    for record in records:
+        array = np.ndarray(record["shape"], np.dtype(record["dtype"]), content, record["offset"])
+        values = np.ndarray(array.nbytes, np.uint8, content, record["offset"])
+        if not identity and _digest([values]).decode() != record["digest"]:
+            raise _damaged(path, record["name"], remedy)
+        arrays[record["name"]] = array
+    return MappedArrays(arrays, meta, found.decode())
 
 
 def is_arrays_file(path: PathLike) -> bool:
@@ -173,9 +217,7 @@ def _load(stream: BinaryIO, path: PathLike, prefix: str, remedy: str) -> tuple[d
     size = stream.seek(0, os.SEEK_END)
     if size == 0:
         raise LussError(f"{path}: the file is empty: {remedy}")
-    records, meta, stored = _read_meta(stream, path, size, remedy)
-    if _structure_digest(stream, size, records) != stored:
-        raise LussError(f"{path}: its headers are damaged (their checksum does not hold): {remedy}")
+    records, meta, _ = _checked_meta(stream, path, size, remedy)
     arrays = {}
     for record in records:
         name = record["name"]
@@ -186,9 +228,21 @@ def _load(stream: BinaryIO, path: PathLike, prefix: str, remedy: str) -> tuple[d
         stream.seek(record["offset"])
         _fill(stream, memoryview(values))
         if _digest([values]).decode() != record["digest"]:
-            raise LussError(f"{path}: array {name} is damaged (its checksum does not hold): {remedy}")
+            raise _damaged(path, name, remedy)
         arrays[name] = array
     return arrays, meta
+
+
+def _damaged(path: PathLike, name: str, remedy: str) -> LussError:
+    return LussError(f"{path}: array {name} is damaged (its checksum does not hold): {remedy}")
+
+
+def _checked_meta(stream: BinaryIO, path: PathLike, size: int, remedy: str) -> tuple[list[dict], dict, bytes]:
+    """The array records, the caller's meta, and the digest of both and all headers, which holds the digests of the values too."""
+    records, meta, stored = _read_meta(stream, path, size, remedy)
+    if _structure_digest(stream, size, records) != stored:
+        raise LussError(f"{path}: its headers are damaged (their checksum does not hold): {remedy}")
+    return records, meta, stored
 
 
 def _read_meta(stream: BinaryIO, path: PathLike, size: int, remedy: str) -> tuple[list[dict], dict, bytes]:

@@ -22,10 +22,10 @@ import numpy as np
 from ..data import Loader
 from ..runtime import LussError, interrupt, jt
 from ..runtime.processes import barrier, rank
+from ..runtime.progress import Progress
 from .checkpoint import keep_copy, load_checkpoint, save_checkpoint, section
 from .larc import LarcSGD
 from .metric_log import MetricLog
-from .progress import Progress
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,13 @@ class Step:
     index: int  # steps done before this one
     epoch: int
     lr: float
-    batch: dict
+    batch: dict  # of the loader; what it borrows is valid until `after`
+    inputs: object = None  # what `prepare` made of the batch
+
+
+def overlaps() -> bool:
+    """Whether this process is free while a step is computed."""
+    return bool(jt.flags.use_cuda)
 
 
 class TrainingRun:
@@ -43,6 +49,8 @@ class TrainingRun:
         folder: the stage's folder; `checkpoint.npz`, `log.csv` and `checkpoints/` go there.
         variables: name -> Var, the whole state of the model (parameters and statistics).
         schedule: (epochs * steps_per_epoch,) learning rates.
+        prepare: makes of a batch what the step takes (Vars: crops, on the device). On a GPU it is called for the next batch while the GPU
+            computes a step, so that copying and augmenting overlap with it; every Var that it returns is put in motion.
         extra: returns further arrays for the checkpoint (the queue); `restore_extra` takes them back.
         checkpoint_minutes, checkpoint_steps: a checkpoint is written when either has passed, and after each epoch.
         keep_every_epochs: keep a copy of the checkpoint in `checkpoints/` every so many epochs and at the end; 0 = none.
@@ -58,6 +66,7 @@ class TrainingRun:
         loader: Loader,
         epochs: int,
         schedule: np.ndarray,
+        prepare: Callable[[dict], object] = lambda batch: None,
         extra: Callable[[], dict] = dict,
         restore_extra: Callable[[dict, int], None] = lambda arrays, epoch: None,
         checkpoint_minutes: float = 15.0,
@@ -67,7 +76,9 @@ class TrainingRun:
         tensorboard: bool = True,
     ):
         self.folder, self.title, self.loader, self.epochs, self.schedule = Path(folder), title, loader, epochs, schedule
-        self.variables, self.optimizer, self.extra = variables, optimizer, extra
+        self.variables, self.optimizer, self.prepare, self.extra = variables, optimizer, prepare, extra
+        self._batches = None
+        self._next: tuple[dict, object] | None = None
         self.checkpoint_minutes, self.checkpoint_steps, self.keep_every = checkpoint_minutes, checkpoint_steps, keep_every_epochs
         self.log_every = log_every
         self.steps_per_epoch = loader.steps_per_epoch
@@ -77,7 +88,10 @@ class TrainingRun:
         self.main = rank() == 0
         self.log = MetricLog(str(self.folder), tensorboard=tensorboard, resume_step=self.done) if self.main else None
         self._saved_at, self._saved_step = time.time(), self.done
-        self._mark = (time.time(), self.done, loader.data_seconds)
+        self.prepare_seconds = 0.0  # in `prepare`; on a GPU it only puts work in motion
+        self.training_seconds = 0.0  # from the first step asked for to the latest one done
+        self._began = time.perf_counter()
+        self._mark = (time.time(), self.done, loader.data_seconds, 0.0)
         self._progress: Progress | None = None
 
     def _resume(self, restore_extra) -> int:
@@ -101,13 +115,35 @@ class TrainingRun:
         """Yield the steps that are left; writes the last checkpoint when they are through."""
         quiet = not self.main or os.environ.get("LUSS_QUIET") == "1"
         with Progress(self.title, self.total, start=self.done, quiet=quiet) as self._progress:
+            self._batches = self.loader.steps(self.done, self.total)
+            self._began = time.perf_counter()
             while self.done < self.total:
-                epoch, offset = divmod(self.done, self.steps_per_epoch)
-                for batch in self.loader.epoch(epoch, start_step=offset):
-                    yield Step(self.done, epoch, float(self.schedule[self.done]), batch)
+                batch, inputs = self._next or self._fetch()
+                self._next = None
+                yield Step(self.done, self.done // self.steps_per_epoch, float(self.schedule[self.done]), batch, inputs)
             self.save()
         if self.log:
             self.log.close()
+
+    def _fetch(self) -> tuple[dict, object]:
+        batch = next(self._batches)
+        begin = time.perf_counter()
+        inputs = self.prepare(batch)
+        for value in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
+            if isinstance(value, jt.Var):
+                value.sync()  # puts it in motion without waiting for the device
+        self.prepare_seconds += time.perf_counter() - begin
+        return batch, inputs
+
+    def figures(self) -> dict:
+        """Steps in all; and of the steps that this process did, the share of the time (0 to 1) that went into waiting for data and into
+        `prepare`: on a CPU that is augmentation, on a GPU waiting overlaps with computing, so that it is the most the GPU can have waited."""
+        seconds = max(self.training_seconds, 1e-9)
+        return {
+            "steps": self.total,
+            "data_wait_share": round(self.loader.data_seconds / seconds, 4),
+            "prepare_share": round(self.prepare_seconds / seconds, 4),
+        }
 
     def after(self, step: Step, figures: dict) -> None:
         """Finish a step: wait for it, check its figures, log, save a checkpoint when one is due, stop when asked to.
@@ -118,6 +154,8 @@ class TrainingRun:
         # Each step is carried out as a whole. Were the updates left to the next step's graph, a checkpoint between the two would
         # change what Jittor fuses, and with it the rounding: a result would depend on when checkpoints were written.
         jt.sync_all()
+        if overlaps() and self.done + 1 < self.total:
+            self._next = self._fetch()  # the device is busy with the step: its figures are waited for below
         values = {name: float(value.item()) if isinstance(value, jt.Var) else float(value) for name, value in figures.items()}
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if bad:
@@ -127,6 +165,7 @@ class TrainingRun:
                 f"{self.path}. Usual cures: a smaller optimizer.base_lr, a larger swav.epsilon"
             )
         self.done = step.index + 1
+        self.training_seconds = time.perf_counter() - self._began
         self._progress.update(1, **values)
         epoch_ends = self.done % self.steps_per_epoch == 0
         if self.log and (self.done % self.log_every == 0 or self.done == self.total):
@@ -147,13 +186,15 @@ class TrainingRun:
         return by_time or (self.checkpoint_steps > 0 and self.done - self._saved_step >= self.checkpoint_steps)
 
     def _write_log(self, step: Step, values: dict) -> None:
-        begin, first, data = self._mark
+        begin, first, data, prepared = self._mark
         now, count = time.time(), max(1, self.done - first)
         images = len(step.batch["index"]) * self.loader.world_size
         seconds, waiting = (now - begin) / count, (self.loader.data_seconds - data) / count
-        rates = {"lr": step.lr, "seconds": seconds, "data_seconds": waiting, "images_per_second": images / max(seconds, 1e-9)}
+        preparing = (self.prepare_seconds - prepared) / count
+        rates = {"lr": step.lr, "seconds": seconds, "data_seconds": waiting, "prepare_seconds": preparing}
+        rates["images_per_second"] = images / max(seconds, 1e-9)
         self.log.write(self.done, step.epoch, {**values, **rates})
-        self._mark = (now, self.done, self.loader.data_seconds)
+        self._mark = (now, self.done, self.loader.data_seconds, self.prepare_seconds)
 
     def save(self) -> None:
         """Write the checkpoint (first process), atomically; others wait."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from engine.data.folder import MASK_FOLDER
 from engine.runtime.errors import LussError
+from engine.runtime.progress import Progress
 from engine.storage.atomic import atomic_file, flush_file_system, remove_stale_temporaries, write_bytes, write_json
-from engine.training.progress import Progress
 from luss.benchmark.categories import MERGED, category_names
 from luss.benchmark.imagenet_source import ImageNetSource
 from luss.benchmark.layout import name_problems, scan_layout

@@ -50,9 +50,10 @@ _STAGED = {
     "--epochs": {stage: f"{stage}.epochs" for stage in ("pretrain", "attend", "finetune")},
     "--batch_size": {
         "threshold": "label.batch_size",  # the threshold stage labels the validation images
-        **{stage: f"{stage}.batch_size" for stage in ("pretrain", "attend", "cluster", "label", "finetune", "predict")},
+        **{stage: f"{stage}.batch_size" for stage in ("pretrain", "attend", "features", "label", "finetune", "predict")},
+        "cluster": "features.batch_size",  # of PASS's cluster.py, which extracts
     },
-    "-b": {"cluster": "cluster.batch_size"},
+    "-b": {"cluster": "features.batch_size"},
     "--mode": {"predict": "predict.splits"},
     "--base_lr": {"pretrain": "optimizer.base_lr", "attend": "attend.base_lr", "finetune": "finetune.base_lr"},
     "--final_lr": {"pretrain": "optimizer.final_lr", "attend": "attend.final_lr", "finetune": "finetune.final_lr"},

@@ -31,6 +31,13 @@ def run_stages(args: Namespace) -> None:
     pipeline.run(workspace, settings, stages=None if args.command == "run" else [args.command], dry_run=args.dry_run, untrained=False)
 
 
+def features(args: Namespace) -> None:
+    from luss.cli.features import check
+
+    if check(args):
+        run_stages(args)
+
+
 def run_demo(args: Namespace) -> None:
     overrides = [f"data.root={os.path.join(args.workspace, 'data')}", *_overrides(args)]
     settings = load_settings("demo", overrides=overrides)
@@ -44,6 +51,7 @@ def run_demo(args: Namespace) -> None:
 
 def _make_demo_set(root: str, seed: int, dry_run: bool) -> bool:
     """Generate the demo's images where they are not complete; False if a dry run leaves them ungenerated."""
+    from engine.runtime.processes import barrier, rank
     from luss.demo.generator import generate, is_complete
 
     if is_complete(root, seed=seed, **DEMO_IMAGES):
@@ -52,8 +60,10 @@ def _make_demo_set(root: str, seed: int, dry_run: bool) -> bool:
     if dry_run:
         print(f"would generate the demo set in {root} ({counts} images, seed {seed}), then run {', '.join(STAGES)}")
         return False
-    print(f"luss: generating the demo set in {root} ({counts} images, seed {seed})", file=sys.stderr, flush=True)
-    generate(root, seed=seed, **DEMO_IMAGES)
+    if rank() == 0:
+        print(f"luss: generating the demo set in {root} ({counts} images, seed {seed})", file=sys.stderr, flush=True)
+        generate(root, seed=seed, **DEMO_IMAGES)
+    barrier()
     return True
 
 
@@ -127,7 +137,7 @@ def resolve(args: Namespace) -> tuple[str, Settings]:
     Without --preset and --config an existing workspace goes on with the settings stored in it: `luss attend --workspace W`
     must not silently take another preset than the run that made W.
     """
-    workspace = args.workspace or os.path.join("runs", args.preset or "demo")
+    workspace = workspace_of(args)
     stored = Workspace(workspace).settings_file
     overrides = _overrides(args)
     if args.preset is None and args.config is None and stored.is_file():
@@ -143,6 +153,10 @@ def resolve(args: Namespace) -> tuple[str, Settings]:
             )
         settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, root=own))
     return workspace, settings
+
+
+def workspace_of(args: Namespace) -> str:
+    return args.workspace or os.path.join("runs", args.preset or "demo")
 
 
 def _overrides(args: Namespace) -> list[str]:
@@ -181,6 +195,7 @@ HANDLERS = {
     "demo": run_demo,
     "run": run_stages,
     **{stage: run_stages for stage in STAGES},
+    "features": features,
     "evaluate": evaluate,
     "protocol": protocol,
     "report": report,

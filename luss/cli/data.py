@@ -1,4 +1,4 @@
-"""`luss data prepare` and `luss data verify`: build the ImageNet-S layout, and check one."""
+"""`luss data`: build the ImageNet-S layout, check one (index and pack: pack.py)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Callable
 
 from engine.runtime.errors import LussError
+from luss.cli.pack import add_index, add_pack, run_index, run_pack
 
 PREPARE = "build the ImageNet-S layout from an ImageNet folder, the published lists and the masks; what is there already is kept"
 VERIFY = "check a data set in ImageNet-S layout: folders, counts, pairs of image and mask, sizes, ids, unreadable files"
@@ -19,7 +20,7 @@ def add_data(commands, add: Callable[..., ArgumentParser]) -> None:
     data = add(
         commands,
         "data",
-        "build the ImageNet-S layout from ImageNet, or check a data set",
+        "build the ImageNet-S layout from ImageNet, check a data set, index or pack its images",
         [
             "luss data prepare --imagenet IMAGENET --lists LISTS --masks ImageNetS50-a0fe9d82231f9bc4787ee76e304dfa51.zip --set 50 --out DIR",
             "luss data verify DIR",
@@ -28,6 +29,8 @@ def add_data(commands, add: Callable[..., ArgumentParser]) -> None:
     actions = data.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(data))
     _add_prepare(actions, add)
     _add_verify(actions, add)
+    for add_action in (add_index, add_pack):
+        _add_behaviour(add_action(actions, add))
 
 
 def _add_prepare(actions, add: Callable[..., ArgumentParser]) -> None:
@@ -83,7 +86,7 @@ def run_data(args: Namespace) -> None:
     Raises:
         LussError: something is missing or wrong; what it is has been printed.
     """
-    {"prepare": _prepare, "verify": _verify}[args.action](args)
+    {"prepare": _prepare, "verify": _verify, "index": run_index, "pack": run_pack}[args.action](args)
 
 
 def _prepare(args: Namespace) -> None:
@@ -112,7 +115,7 @@ def _prepare(args: Namespace) -> None:
 
 
 def _verify(args: Namespace) -> None:
-    from engine.training.progress import Progress
+    from engine.runtime.progress import Progress
     from luss.benchmark.verify import verify_layout
 
     workers = args.workers

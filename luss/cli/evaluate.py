@@ -166,7 +166,7 @@ class _Bar:
 
     def __call__(self, done: int, total: int) -> None:
         if self._progress is None:
-            from engine.training.progress import Progress
+            from engine.runtime.progress import Progress
 
             self._progress = Progress(self.title, total, unit="image", quiet=os.environ.get("LUSS_QUIET") == "1" or rank() != 0)
         self._progress.update(done - self._progress.done)

@@ -243,7 +243,7 @@ class _Bar:
         return self
 
     def report(self, done: int, total: int) -> None:
-        from engine.training.progress import Progress
+        from engine.runtime.progress import Progress
 
         if self.bar is None:
             self.bar = Progress(self.title, total, unit="map", quiet=self.quiet)

@@ -66,7 +66,8 @@ _METRICS = {
 }
 _TRAINING = (("pretrain", "pre-training"), ("attend", "pixel attention"), ("finetune", "fine-tuning"))
 _AGREEMENT = (("nmi", "NMI"), ("accuracy", "one-to-one accuracy"))
-_NOT_SHOWN = ("step", "epoch", "loss", "lr", "seconds", "data_seconds", "images_per_second")  # columns of no interest below a loss curve
+_TIMES = ("seconds", "data_seconds", "prepare_seconds", "images_per_second")
+_NOT_SHOWN = ("step", "epoch", "loss", "lr", *_TIMES)  # columns of no interest below a loss curve
 _ROWS = 1000  # rows of a table at most: all of the 919 categories
 _PAIRS = 15  # confused pairs that are listed
 _SHORT = 20  # rows that are shown without scrolling

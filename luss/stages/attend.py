@@ -8,12 +8,13 @@ from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
 from engine.training.schedule import cosine_schedule
+from luss.images import training_images
 from luss.losses import EmbeddingQueue, assign_codes, swapped_prediction
 from luss.models.build import attention_net, load, parameters, variables
 from luss.models.layers import set_training
 from luss.settings import Settings
 
-from .common import Job, batch_size, images, optimizer_kind, run_options, stage_weights, to_crop_major, training_loader, training_std
+from .common import Job, batch_size, crop_groups, optimizer_kind, run_options, stage_weights, training_loader, training_std
 from .pretrain import normalize_prototypes
 
 TRAINABLE = ("fbg", "prototypes")
@@ -39,9 +40,9 @@ def run(job: Job) -> dict:
     net = attention_net(s)
     set_training(net, True)
     load(net, stage_weights(job, "pretrain"), source="the checkpoint of stage 1")
-    folder = images(s, "train")
+    folder = training_images(job.workspace, s, "attend")
     batch = batch_size(a.batch_size, "attend.batch_size")
-    dataset = MultiCropDataset(folder.items, s.run.seed + 1, (2,), (a.size,), (a.min_scale,), (a.max_scale,), s.pretrain.jitter, False)
+    dataset = MultiCropDataset(folder, s.run.seed + 1, (2,), (a.size,), (a.min_scale,), (a.max_scale,), s.pretrain.jitter, False)
     o = s.optimizer
     optimizer = LarcSGD(parameters(net, TRAINABLE), optimizer_kind(s), o.momentum, o.weight_decay, o.trust)
     length = a.queue_length // (batch * world_size()) * batch
@@ -51,6 +52,7 @@ def run(job: Job) -> dict:
         if "queue" in arrays:
             queue[0] = EmbeddingQueue(length, s.model.feat_dim, arrays["queue"])
 
+    std = training_std(s)
     with training_loader(job, dataset, folder, batch, s.run.seed + 1) as loader:
         loop = TrainingRun(
             job.path,
@@ -60,12 +62,11 @@ def run(job: Job) -> dict:
             loader=loader,
             epochs=a.epochs,
             schedule=cosine_schedule(a.base_lr, a.final_lr, a.epochs, loader.steps_per_epoch),
+            prepare=lambda batch: crop_groups(batch, (2,), (a.size,), std),
             extra=lambda: {"queue": queue[0].rows.numpy()} if queue[0] else {},
             restore_extra=restore,
             **run_options(s),
         )
-        std = training_std(s)
         for step in loop.steps():
-            groups = [to_crop_major(step.batch["crops0"], std)]
-            loop.after(step, attend_step(net, optimizer, groups, queue[0], step.lr, s, step.index < a.freeze_prototypes))
-    return {"steps": loop.total}
+            loop.after(step, attend_step(net, optimizer, step.inputs, queue[0], step.lr, s, step.index < a.freeze_prototypes))
+    return loop.figures()

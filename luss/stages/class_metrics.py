@@ -27,7 +27,7 @@ def evaluate(job: Job, stage: str) -> dict:
     if split not in s.predict.splits:
         raise LussError(f"predict.splits = {', '.join(s.predict.splits)}: it must contain {split} for the metrics")
     predictions = str(job.workspace.stage(stage).path / split)
-    classes = len(images(s, split).classes)
+    classes = len(images(job, split).classes)
     counts = str(job.path / "counts.npz")
     identity = evaluate_folder(predictions, s.data.root, split, classes, match="identity", save=counts, workers=evaluation_workers(s))
     rematched = evaluate_counts(load_counts(counts), "image")

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from engine.data import WholeImageDataset, mask_path, normalize
+from engine.data import mask_path
 from engine.ops.knn_vote import LabelledBank, knn_vote
 from engine.ops.label_maps import enlarge_labels
 from engine.ops.upsample import upsample_bilinear
 from engine.runtime import LussError, interrupt, jt
+from engine.runtime.progress import Progress
 from engine.storage.atomic import atomic_file
-from engine.training.progress import Progress
 from luss.benchmark.label_map import IGNORE, read_label_map
 from luss.models.build import load
 from luss.models.layers import set_training
@@ -68,13 +68,12 @@ def make_bank(job: Job, net: ResNet) -> tuple[np.ndarray, np.ndarray]:
     if kept.exists():
         with np.load(kept, allow_pickle=False) as arrays:
             return arrays["rows"], arrays["labels"]
-    folder = images(s, "train-semi")
-    dataset = WholeImageDataset(folder.items, s.distance.resize, s.run.published_quirks)
+    folder = images(job, "train-semi")
     found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     with Progress("bank", len(folder.items), unit="image", quiet=os.environ.get("LUSS_QUIET") == "1") as progress:
         # every process needs the whole bank, and train-semi is 1 % of the images: each makes it for itself
-        for positions, batch, _ in whole_images(job, dataset, folder, s.distance.batch_size, share=False):
-            for position, vectors in zip(positions, pixel_vectors(net, jt.array(normalize(batch))).numpy()):
+        for positions, batch, _ in whole_images(job, folder, s.distance.resize, s.distance.batch_size, share=False):
+            for position, vectors in zip(positions, pixel_vectors(net, batch).numpy()):
                 path = mask_path(s.data.root, "train-semi", folder.items[position].key)
                 found[position] = instance_vectors(vectors, read_label_map(path))
                 top = found[position][1].max(initial=0)
@@ -95,8 +94,8 @@ def make_bank(job: Job, net: ResNet) -> tuple[np.ndarray, np.ndarray]:
 def vote_maps(net: ResNet, bank: LabelledBank, neighbours: int, temperature: float):
     """A `MapsOf` for `write_predictions`: the vote at each vector's place, enlarged by nearest."""
 
-    def maps(batch: np.ndarray, sizes: np.ndarray) -> Iterable[np.ndarray]:
-        vectors = pixel_vectors(net, jt.array(normalize(batch)))
+    def maps(batch, sizes: np.ndarray) -> Iterable[np.ndarray]:
+        vectors = pixel_vectors(net, batch)
         n, c, h, w = vectors.shape
         ids = knn_vote(vectors.transpose(0, 2, 3, 1).reshape(n * h * w, c), bank, neighbours, temperature).reshape(n, h, w)
         for grid, size in zip(ids, sizes):
@@ -110,7 +109,7 @@ def run(job: Job) -> dict:
     s = job.settings
     net = encoder(job)
     rows, labels = make_bank(job, net)
-    classes = len(images(s, "train-semi").classes)
+    classes = len(images(job, "train-semi").classes)
     say(f"distance: a bank of {len(rows)} vectors of {len(np.unique(labels))} ids from train-semi")
     bank = LabelledBank(rows, labels, classes + 1)
     counts = write_predictions(job, s.distance.resize, s.distance.batch_size, vote_maps(net, bank, s.distance.neighbours, s.distance.temperature))

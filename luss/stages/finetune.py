@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from engine.data import PseudoLabelDataset, normalize
-from engine.runtime import jt
+from engine.data import PseudoLabelDataset
 from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
 from engine.training.schedule import cosine_schedule
+from luss.images import training_images
 from luss.losses import segmentation_loss, shrink_labels
 from luss.models.build import finetune_net, load, parameters, variables
 from luss.models.layers import set_training
 
-from .common import Job, batch_size, images, optimizer_kind, run_options, stage_weights, training_loader
+from .common import Job, batch_size, labelled_crops, optimizer_kind, run_options, stage_weights, training_loader
 
 
 def finetune_step(net, optimizer: LarcSGD, x, labels, lr: float) -> dict:
@@ -28,8 +28,8 @@ def run(job: Job) -> dict:
     net = finetune_net(s)
     set_training(net, True)
     load(net, stage_weights(job, "pretrain"), source="the checkpoint of stage 1")
-    folder = images(s, "train")
-    dataset = PseudoLabelDataset(folder.items, str(job.workspace.stage("label").path / "train"), s.run.seed + 2, f.size, (f.min_scale, f.max_scale))
+    folder = training_images(job.workspace, s, "finetune")
+    dataset = PseudoLabelDataset(folder, str(job.workspace.stage("label").path / "train"), s.run.seed + 2, f.size, (f.min_scale, f.max_scale))
     o = s.optimizer
     optimizer = LarcSGD(parameters(net), optimizer_kind(s), o.momentum, o.weight_decay, o.trust)
     with training_loader(job, dataset, folder, batch_size(f.batch_size, "finetune.batch_size"), s.run.seed + 2) as loader:
@@ -41,9 +41,10 @@ def run(job: Job) -> dict:
             loader=loader,
             epochs=f.epochs,
             schedule=cosine_schedule(f.base_lr, f.final_lr, f.epochs, loader.steps_per_epoch),
+            prepare=lambda batch: labelled_crops(batch, f.size),
             **run_options(s),
         )
         for step in loop.steps():
-            labels = shrink_labels(step.batch["label"], f.label_scale, s.run.published_quirks)
-            loop.after(step, finetune_step(net, optimizer, jt.array(normalize(step.batch["image"])), labels, step.lr))
-    return {"steps": loop.total}
+            x, ids = step.inputs
+            loop.after(step, finetune_step(net, optimizer, x, shrink_labels(ids, f.label_scale, s.run.published_quirks), step.lr))
+    return loop.figures()

@@ -7,29 +7,24 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.data import ImageFolder, WholeImageDataset, normalize
+from engine.data import Manifest
 from engine.ops.label_maps import enlarge_labels, enlarge_map
 from engine.runtime import LussError, interrupt, jt
+from engine.runtime.processes import barrier, rank
 from engine.storage.atomic import atomic_file, write_json
-from engine.training.progress import Progress
 from luss.benchmark.evaluate import curve_folder
 from luss.models.build import attention_net, load
 from luss.models.layers import set_training
 
-from .common import Job, evaluation_workers, has_masks, images, say, stage_weights, whole_images
+from .common import Job, evaluation_workers, has_masks, images, map_progress, say, stage_weights, whole_images
 from .writing import MapWriter, map_path
 
 
-def grid_labels(net, x: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, h, w, 3) uint8 -> cluster ids 1..K (n, 4h', 4w') int32 and attention means, same shape, float32.
+def grid_labels(net, x, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised (n, 3, h, w) Var -> cluster ids 1..K (n, 4h', 4w') int32 and attention means, same shape, float32.
 
     The class of a pixel is the centroid with the largest cosine; the attention does not take part in it. centroids: (K, C4).
     """
-    return grid_labels_of(net, jt.array(normalize(x)), centroids)
-
-
-def grid_labels_of(net, x, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`grid_labels` of a normalised (n, 3, h, w) Var."""
     with jt.no_grad():
         f, m = net.attention(x)
         # cosine = f.c / |f||c|; |f| > 0 is common to all centroids and does not change which is largest
@@ -55,16 +50,12 @@ def _network(job: Job):
     return net, centroids
 
 
-def _write_maps(job: Job, folder: ImageFolder, target: Path, threshold: float, keep_attention: bool, title: str) -> None:
+def _write_maps(job: Job, folder: Manifest, target: Path, threshold: float, keep_attention: bool, title: str) -> None:
     s = job.settings
     net, centroids = _network(job)
-    dataset = WholeImageDataset(folder.items, s.label.resize, s.run.published_quirks)
     ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}  # maps appear whole: these are from before a stop
-    with (
-        Progress(title, len(folder.items), unit="image", start=len(ready), quiet=os.environ.get("LUSS_QUIET") == "1") as progress,
-        MapWriter(s) as writer,
-    ):
-        for positions, batch, sizes in whole_images(job, dataset, folder, s.label.batch_size, ready):
+    with map_progress(title, len(folder.items), ready) as progress, MapWriter(s) as writer:
+        for positions, batch, sizes in whole_images(job, folder, s.label.resize, s.label.batch_size, ready):
             labels, attention = grid_labels(net, batch, centroids)
             for position, label, m, size in zip(positions, labels, attention, sizes):
                 ids, full = image_labels(label, m, (int(size[0]), int(size[1])), threshold)
@@ -91,8 +82,11 @@ def choose_threshold(job: Job) -> dict:
     target = job.path / split
     if not os.path.isdir(os.path.join(s.data.root, split)):
         split, target = "train", job.path / "train"  # a folder of images alone
-    folder = images(s, split)
+    folder = images(job, split)
     _write_maps(job, folder, target, 0.0, True, f"attention of {split}")
+    barrier()
+    if rank() != 0:
+        return {}
     curve: dict = {"thresholds": [], "miou": [], "best_threshold": fixed, "best_miou": None, "rule": "label.threshold"}
     if has_masks(s, split):
         thresholds = [k / 100 for k in range(s.label.curve_min, s.label.curve_max + 1)]
@@ -109,7 +103,7 @@ def choose_threshold(job: Job) -> dict:
     return {key: curve[key] for key in ("best_threshold", "best_miou", "rule")}
 
 
-def _otsu(target: Path, folder: ImageFolder, bins: int = 256) -> float:
+def _otsu(target: Path, folder: Manifest, bins: int = 256) -> float:
     """Threshold in 0..1 that separates the attention values into the two most compact groups (Otsu 1979)."""
     counts = np.zeros(bins, np.int64)
     for item in folder.items:
@@ -131,8 +125,7 @@ def label_training_images(job: Job) -> dict:
     """Stage 2.4: pseudo labels of all training images at the chosen threshold."""
     from engine.storage.atomic import read_json
 
-    s = job.settings
     threshold = read_json(str(job.workspace.stage("threshold").path / "curve.json"))["best_threshold"]
-    folder = images(s, "train")
+    folder = images(job, "train")
     _write_maps(job, folder, job.path / "train", float(threshold), False, "pseudo labels")
     return {"threshold": threshold, "images": len(folder.items)}

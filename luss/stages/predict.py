@@ -8,20 +8,19 @@ from typing import Callable
 
 import numpy as np
 
-from engine.data import WholeImageDataset, normalize
 from engine.ops.label_maps import upsample_argmax_limited
 from engine.runtime import LussError, interrupt, jt
+from engine.runtime.processes import barrier, rank
 from engine.storage.atomic import write_json
-from engine.training.progress import Progress
 from luss.benchmark.evaluate import evaluate_folder
 from luss.benchmark.matching import match_to_json, read_match
 from luss.models.build import finetune_net, load
 from luss.models.layers import set_training
 
-from .common import Job, evaluation_workers, has_masks, images, nothing_to_score, say, stage_weights, whole_images
+from .common import Job, evaluation_workers, has_masks, images, map_progress, nothing_to_score, say, stage_weights, whole_images
 from .writing import MapWriter, map_path
 
-MapsOf = Callable[[np.ndarray, np.ndarray], Iterable[np.ndarray]]  # (n, h, w, 3) uint8 and (n, 2) sizes -> n maps (H, W) of ids
+MapsOf = Callable[[jt.Var, np.ndarray], Iterable[np.ndarray]]  # normalised (n, 3, h, w) and (n, 2) sizes -> n maps (H, W) of ids
 
 
 def predict_logits(net, x) -> np.ndarray:
@@ -43,13 +42,11 @@ def write_predictions(job: Job, resize: int, batch_size: int, maps_of: MapsOf) -
         if not os.path.isdir(os.path.join(s.data.root, split)):
             say(f"predict: {s.data.root} has no {split}/; it is left out")
             continue
-        folder = images(s, split)
+        folder = images(job, split)
         target = job.path / split
-        dataset = WholeImageDataset(folder.items, resize, s.run.published_quirks)
         ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}
-        quiet = os.environ.get("LUSS_QUIET") == "1"
-        with Progress(f"predict {split}", len(folder.items), unit="image", start=len(ready), quiet=quiet) as progress, MapWriter(s) as writer:
-            for positions, batch, sizes in whole_images(job, dataset, folder, batch_size, ready):
+        with map_progress(f"predict {split}", len(folder.items), ready) as progress, MapWriter(s) as writer:
+            for positions, batch, sizes in whole_images(job, folder, resize, batch_size, ready):
                 for position, ids in zip(positions, maps_of(batch, sizes)):
                     writer.put(map_path(target, folder.items[position].key), ids)
                 progress.update(len(positions))
@@ -62,8 +59,8 @@ def write_predictions(job: Job, resize: int, batch_size: int, maps_of: MapsOf) -
 def maps_from_logits(logits_of, max_res: int) -> MapsOf:
     """The class of the largest enlarged logit at each pixel; logits_of: normalised Var -> (n, K + 1, h, w) array."""
 
-    def maps(batch: np.ndarray, sizes: np.ndarray) -> Iterable[np.ndarray]:
-        for logits, size in zip(logits_of(jt.array(normalize(batch))), sizes):
+    def maps(batch, sizes: np.ndarray) -> Iterable[np.ndarray]:
+        for logits, size in zip(logits_of(batch), sizes):
             yield upsample_argmax_limited(logits, (int(size[0]), int(size[1])), max_res)
 
     return maps
@@ -77,8 +74,9 @@ def run(job: Job) -> dict:
     set_training(net, False)
     counts = write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(lambda x: predict_logits(net, x), s.predict.max_res))
     split = s.data.evaluation_split
-    if split in counts and has_masks(s, split):
-        classes = len(images(s, split).classes)
+    barrier()
+    if rank() == 0 and split in counts and has_masks(s, split):
+        classes = len(images(job, split).classes)
         found = evaluate_folder(str(job.path / split), s.data.root, split, classes, num_clusters=s.cluster.clusters, workers=evaluation_workers(s))
         write_json(str(job.path / "match.json"), match_to_json(found["match"]))
     return {"images": counts}
@@ -93,7 +91,7 @@ def evaluate(job: Job) -> dict:
     match_file = job.workspace.stage("predict").path / "match.json"
     if not match_file.exists():
         raise LussError(f"{match_file} is missing: predict.splits must contain {split} (found {', '.join(s.predict.splits)})")
-    classes = len(images(s, split).classes)
+    classes = len(images(job, split).classes)
     found = evaluate_folder(
         str(job.workspace.stage("predict").path / split),
         s.data.root,

@@ -9,13 +9,14 @@ from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
 from engine.training.schedule import cosine_schedule
+from luss.images import training_images
 from luss.losses import EmbeddingQueue, assign_codes, deep_to_shallow, pixel_to_pixel, swapped_prediction
 from luss.models.build import load, parameters, pretrain_net, variables
 from luss.models.layers import l2_normalize, set_training
 from luss.models.state_dict import read_state_dict
 from luss.settings import Settings
 
-from .common import Job, batch_size, images, optimizer_kind, run_options, say, to_crop_major, training_loader, training_std
+from .common import Job, batch_size, crop_groups, optimizer_kind, run_options, say, training_loader, training_std
 
 
 def normalize_prototypes(net) -> None:
@@ -61,9 +62,9 @@ def run(job: Job) -> dict:
     if s.model.weights:
         report = load(net, read_state_dict(s.model.weights), source=s.model.weights)
         say(f"{s.model.weights}: {report.describe()}")
-    folder = images(s, "train", "pretrain")
+    folder = training_images(job.workspace, s, "pretrain")
     batch = batch_size(p.batch_size, "pretrain.batch_size")
-    dataset = MultiCropDataset(folder.items, s.run.seed, p.crops, p.sizes, p.min_scale, p.max_scale, p.jitter, True)
+    dataset = MultiCropDataset(folder, s.run.seed, p.crops, p.sizes, p.min_scale, p.max_scale, p.jitter, True)
     epochs = 0 if job.untrained else p.epochs
     optimizer = LarcSGD(parameters(net), optimizer_kind(s), s.optimizer.momentum, s.optimizer.weight_decay, s.optimizer.trust)
     length = p.queue_length // (batch * world_size()) * batch
@@ -74,7 +75,7 @@ def run(job: Job) -> dict:
             queues.append(EmbeddingQueue(length, s.model.feat_dim, arrays["queue"]))
 
     with training_loader(job, dataset, folder, batch, s.run.seed) as loader:
-        o = s.optimizer
+        o, std = s.optimizer, training_std(s)
         schedule = cosine_schedule(o.base_lr, o.final_lr, epochs, loader.steps_per_epoch, min(o.warmup_epochs, epochs), o.start_warmup)
         loop = TrainingRun(
             job.path,
@@ -84,16 +85,15 @@ def run(job: Job) -> dict:
             loader=loader,
             epochs=epochs,
             schedule=schedule,
+            prepare=lambda batch: crop_groups(batch, p.crops, p.sizes, std),
             extra=lambda: {"queue": queues[0].rows.numpy()} if queues else {},
             restore_extra=restore,
             **run_options(s),
         )
-        std = training_std(s)
         for step in loop.steps():
             if not queues and length and step.epoch >= p.queue_start_epoch:
                 queues.append(EmbeddingQueue(length, s.model.feat_dim))
-            groups = [to_crop_major(step.batch[f"crops{g}"], std) for g in range(len(p.crops))]
             grids = jt.array(step.batch["grid_q"]), jt.array(step.batch["grid_k"])
-            figures = pretrain_step(net, optimizer, groups, *grids, queues[0] if queues else None, step.lr, s, step.index < p.freeze_prototypes)
+            figures = pretrain_step(net, optimizer, step.inputs, *grids, queues[0] if queues else None, step.lr, s, step.index < p.freeze_prototypes)
             loop.after(step, figures)
-    return {"steps": loop.total}
+    return loop.figures()

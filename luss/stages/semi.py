@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from engine.data import AnnotatedDataset, normalize
+from engine.data import AnnotatedDataset
 from engine.ops.label_maps import enlarge_labels
 from engine.ops.upsample import upsample_bilinear
 from engine.runtime import LussError, jt
@@ -19,20 +19,20 @@ from luss.losses import segmentation_loss
 from luss.models.build import layer_rates, load, parameters, semi_net, variables
 from luss.models.layers import set_training
 
-from .common import Job, batch_size, images, run_options, stage_weights, training_loader
+from .common import Job, batch_size, images, labelled_crops, run_options, stage_weights, training_loader
 from .predict import maps_from_logits, write_predictions
 
 
-def semi_step(net, optimizer: AdamW, x: np.ndarray, labels: np.ndarray, lr: float, micro_batch: int) -> dict:
+def semi_step(net, optimizer: AdamW, x, labels: np.ndarray, lr: float, micro_batch: int) -> dict:
     """One step over micro-batches, whose gradients are averaged.
 
     Args:
-        x: (b, s, s, 3) uint8. labels: (b, s, s) int32 ids, 1000 = ignore; shrunk by nearest to four times the logits' size.
+        x: normalised (b, 3, s, s) Var. labels: (b, s, s) int32 ids, 1000 = ignore; shrunk by nearest to four times the logits' size.
     """
-    parts = range(0, len(x), micro_batch)
+    parts = range(0, x.shape[0], micro_batch)
     total, figures = {}, {"loss": 0.0, "accuracy": 0.0}
     for first in parts:
-        logits = doubled(net(jt.array(normalize(x[first : first + micro_batch]))))
+        logits = doubled(net(x[first : first + micro_batch]))
         size = (2 * logits.shape[2], 2 * logits.shape[3])
         small = np.stack([enlarge_labels(ids, size) for ids in labels[first : first + micro_batch]])
         loss, accuracy = segmentation_loss(logits, small, IGNORE)
@@ -54,7 +54,7 @@ def run(job: Job) -> dict:
     """Train, resuming from the stage's checkpoint."""
     s, o = job.settings, job.settings.semi
     seed_everything(s.run.seed + 3)
-    folder = images(s, "train-semi")
+    folder = images(job, "train-semi")
     net = semi_net(s, len(folder.classes))
     set_training(net, True)
     load(net, stage_weights(job, "pretrain"), source="the checkpoint of stage 1")
@@ -64,7 +64,7 @@ def run(job: Job) -> dict:
             f"{mask_root}: no such folder; the semi-supervised protocol trains on the masks of train-semi: prepare the data set with them"
         )
     scale = (o.min_scale, o.max_scale)
-    dataset = AnnotatedDataset(folder.items, mask_root, s.run.seed + 3, o.size, scale, o.jitter, o.grey, o.blur)
+    dataset = AnnotatedDataset(folder, mask_root, s.run.seed + 3, o.size, scale, o.jitter, o.grey, o.blur)
     trained = parameters(net)
     optimizer = AdamW(trained, o.weight_decay, layer_rates(s.model.arch, trained, o.layer_decay))
     with training_loader(job, dataset, folder, batch_size(o.batch_size, "semi.batch_size"), s.run.seed + 3, drop_last=False) as loader:
@@ -77,17 +77,18 @@ def run(job: Job) -> dict:
             loader=loader,
             epochs=o.epochs,
             schedule=half_cosine_schedule(rate, o.final_lr, o.epochs, loader.steps_per_epoch, o.warmup_epochs),
+            prepare=lambda batch: labelled_crops(batch, o.size),
             **run_options(s),
         )
         for step in loop.steps():
-            loop.after(step, semi_step(net, optimizer, step.batch["image"], step.batch["label"], step.lr, o.micro_batch))
-    return {"steps": loop.total, "images": len(folder.items)}
+            loop.after(step, semi_step(net, optimizer, *step.inputs, step.lr, o.micro_batch))
+    return {**loop.figures(), "images": len(folder.items)}
 
 
 def predict(job: Job) -> dict:
     """Label maps of every split in predict.splits, in class ids."""
     s = job.settings
-    net = semi_net(s, len(images(s, "train-semi").classes))
+    net = semi_net(s, len(images(job, "train-semi").classes))
     load(net, stage_weights(job, "semi"), required=("",), source="the checkpoint of the semi-supervised fine-tuning")
     set_training(net, False)
 

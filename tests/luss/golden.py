@@ -124,3 +124,11 @@ def image_items(names):
     from tests.shared_folder import shared_path
 
     return [ImageItem(path=str(shared_path("golden", "pass", "images", f"{name}.png")), key=f"{name}.png", class_index=0) for name in names]
+
+
+def pixels_of(sample):
+    """One sample of a data set where the stages have a batch."""
+    from engine.data import Ragged
+    from luss.stages.common import DevicePixels
+
+    return DevicePixels(Ragged.of([sample["image"]]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from shared_folder import shared_path
 
-from tests.luss.golden import fill_net, image_items
+from tests.luss.golden import fill_net, image_items, pixels_of
 
 pytestmark = pytest.mark.golden
 
@@ -22,9 +22,8 @@ def test_votes(golden_pass, case):
 
 
 def test_bank_and_maps_of_image_files(golden_pass):
-    from engine.data import WholeImageDataset, normalize
+    from engine.data import WholeImageDataset
     from engine.ops.knn_vote import LabelledBank
-    from engine.runtime import jt
     from luss.benchmark.label_map import read_label_map
     from luss.models.resnet import ResNet
     from luss.stages.distance import instance_vectors, pixel_vectors, vote_maps
@@ -34,9 +33,10 @@ def test_bank_and_maps_of_image_files(golden_pass):
     net = fill_net(ResNet("resnet18", 64), init, training=False)
     names = ["semi0", "semi2", "semi1"]  # in the order of their class folders, as the golden labels show
     rows, labels = [], []
-    dataset = WholeImageDataset(image_items(names), 256)
+    dataset = WholeImageDataset(image_items(names))
     for number, name in enumerate(names):
-        vectors = pixel_vectors(net, jt.array(normalize(dataset.load(0, number)["image"][None]))).numpy()[0]
+        sample = dataset.load(0, number)
+        vectors = pixel_vectors(net, pixels_of(sample).whole(256, False)).numpy()[0]
         found = instance_vectors(vectors, read_label_map(shared_path("golden", "pass", "images", f"gt_{name}.png")))
         rows.append(found[0])
         labels.append(found[1])
@@ -45,6 +45,6 @@ def test_bank_and_maps_of_image_files(golden_pass):
     assert golden.check("resnet18/e2e/labels_train", labels)
     maps_of = vote_maps(net, LabelledBank(rows, labels, 51), 10, 0.07)
     for number, name in enumerate(["dm0", "dm1"]):
-        sample = WholeImageDataset(image_items(["dm0", "dm1"]), 256).load(0, number)
-        (ids,) = maps_of(sample["image"][None], sample["size"][None])
+        sample = WholeImageDataset(image_items(["dm0", "dm1"])).load(0, number)
+        (ids,) = maps_of(pixels_of(sample).whole(256, False), sample["size"][None])
         assert golden.check(f"resnet18/e2e/{name}/label", ids)

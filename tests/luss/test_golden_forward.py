@@ -188,7 +188,7 @@ def test_cluster_features(golden_pass):
 @pytest.mark.parametrize("case, count", [("c12", 3), ("c300", 2)])
 def test_pixel_labels(golden_pass, case, count):
     from engine.runtime import jt
-    from luss.stages.pixel_labels import grid_labels_of, image_labels
+    from luss.stages.pixel_labels import grid_labels, image_labels
 
     init, check = golden_pass
     golden = check.Golden("09_pixel_labels")
@@ -198,7 +198,7 @@ def test_pixel_labels(golden_pass, case, count):
         start = f"resnet18/{case}/im{i}/"
         ih, iw, h, w = (int(v) for v in golden[start + "size"])
         x = jt.array(init.make_input(f"ipa/{i}", (3, ih, iw), SEED)[None])
-        labels, attention = grid_labels_of(net, x, golden[f"resnet18/{case}/centroids"])
+        labels, attention = grid_labels(net, x, golden[f"resnet18/{case}/centroids"])
         golden.check(start + "attention", attention[:, None])
         ids, mask = image_labels(labels[0], attention[0], (h, w), threshold)
         golden.check(start + "mask", mask)

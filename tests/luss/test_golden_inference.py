@@ -3,25 +3,24 @@
 import pytest
 from shared_folder import shared_path
 
-from tests.luss.golden import fill_net, image_items, overrides
+from tests.luss.golden import fill_net, image_items, overrides, pixels_of
 
 pytestmark = pytest.mark.golden
 NAMES = ["val0", "val1", "val2"]
 
 
 def predicted_maps(init, golden, case, square):
-    from engine.data import WholeImageDataset, normalize
+    from engine.data import WholeImageDataset
     from engine.ops.label_maps import upsample_argmax_limited
-    from engine.runtime import jt
     from luss.models.networks import FinetuneNet
     from luss.stages.predict import predict_logits
 
     net = fill_net(FinetuneNet("resnet18", 64, 20), init, training=False, replace=overrides(golden))
-    dataset = WholeImageDataset(image_items(NAMES), 256, square)
+    dataset = WholeImageDataset(image_items(NAMES))
     maps = []
     for i, name in enumerate(NAMES):
         sample = dataset.load(0, i)
-        logits = predict_logits(net, jt.array(normalize(sample["image"][None])))
+        logits = predict_logits(net, pixels_of(sample).whole(256, square))
         assert golden.check(f"resnet18/{case}/{name}/logits", logits)
         maps.append(upsample_argmax_limited(logits[0], tuple(int(v) for v in sample["size"]), 1000))
     return maps

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.luss.golden import fill_net, image_items, overrides
+from tests.luss.golden import fill_net, image_items, overrides, pixels_of
 
 pytestmark = pytest.mark.golden
 
@@ -17,11 +17,11 @@ def test_label_maps_of_files(golden_pass, case, square):
     golden = check.Golden("09_pixel_labels")
     net = fill_net(AttentionNet("resnet18", 64, 32, 16, 20), init, training=False, replace=overrides(golden), absolute=("fbg.atten.3.weight",))
     names = ["ipa0", "ipa1", "ipa2"]
-    dataset = WholeImageDataset(image_items(names), 256, square)
+    dataset = WholeImageDataset(image_items(names))
     threshold = float(golden[f"resnet18/{case}/threshold"])
     for i, name in enumerate(names):
         start, sample = f"resnet18/{case}/{name}/", dataset.load(0, i)
-        labels, attention = grid_labels(net, sample["image"][None], golden["resnet18/c12/centroids"])
+        labels, attention = grid_labels(net, pixels_of(sample).whole(256, square), golden["resnet18/c12/centroids"])
         ids, mask = image_labels(labels[0], attention[0], tuple(int(v) for v in sample["size"]), threshold)
         assert golden.check(start + "attention", attention[:, None])
         assert golden.check(start + "mask", mask)

@@ -82,7 +82,7 @@ def test_the_same_command_skips_everything(copy, demo):
 def test_a_changed_setting_runs_again_what_depends_on_it_and_says_why(copy, demo):
     before = (copy / "5-label" / "DONE.json").read_bytes()
     found = verdicts(luss("run", "--workspace", copy, "--data", demo / "data", "--set", "finetune.base_lr=0.5"))
-    assert [name for name in NAMES if found[name].startswith("skipped")] == NAMES[:5]
+    assert [name for name in NAMES if found[name].startswith("skipped")] == NAMES[:6]
     assert found["finetune"].startswith("runs again") and "finetune.base_lr" in found["finetune"] and "0.5" in found["finetune"]
     assert found["predict"].startswith("runs again") and "checkpoint" in found["predict"]
     assert (copy / "5-label" / "DONE.json").read_bytes() == before
@@ -91,7 +91,7 @@ def test_a_changed_setting_runs_again_what_depends_on_it_and_says_why(copy, demo
 def test_a_stage_alone_needs_the_ones_before_it(demo, tmp_path):
     child = start("cluster", "--preset", "demo", "--workspace", tmp_path / "new", "--data", demo / "data")
     said = child.communicate(timeout=800)[1]
-    assert child.returncode == 2 and "luss attend" in said and "Traceback" not in said
+    assert child.returncode == 2 and "luss features" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "attend", "finetune"])
@@ -112,6 +112,26 @@ def test_a_stage_killed_in_an_epoch_ends_like_an_undisturbed_one(copy, demo, sta
     assert resumed.keys() == undisturbed.keys()
     for name, array in undisturbed.items():
         assert np.array_equal(resumed[name], array), name
+
+
+def test_damaged_features_are_named_repaired_and_give_the_same_centroids(copy, demo):
+    rows = copy / "3-features" / "train" / "r000-s00000.npy"
+    whole, damaged = rows.read_bytes(), bytearray(rows.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    rows.write_bytes(damaged)
+    child = start("features", "--check", "--workspace", copy)
+    said = child.communicate(timeout=800)[1]
+    assert child.returncode == 2 and "r000-s00000.npy: block 0 of 1 (rows 0 to 799) fails its checksum" in said and "--repair" in said
+    child = start("cluster", "--workspace", copy, "--data", demo / "data", "--set", "cluster.restarts=2")
+    said = child.communicate(timeout=800)[1]
+    assert child.returncode == 2 and "r000-s00000.npy" in said and "Traceback" not in said
+    said = luss("features", "--repair", "--workspace", copy, "--data", demo / "data")
+    assert verdicts(said)["features"].startswith("resumes")
+    assert rows.read_bytes() == whole
+    luss("features", "--check", "--workspace", copy)
+    said = luss("cluster", "--workspace", copy, "--data", demo / "data", "--set", "cluster.restarts=1")  # as at first
+    assert verdicts(said)["cluster"].startswith("runs again")
+    assert (copy / "3-cluster" / "centroids.npy").read_bytes() == (demo / "3-cluster" / "centroids.npy").read_bytes()
 
 
 def test_an_exported_checkpoint_can_start_another_run(demo, tmp_path):

@@ -43,6 +43,7 @@ def test_the_folders_of_the_contract(space):
     assert [space.stage(name).path.name for name in STAGES] == [
         "1-pretrain",
         "2-attend",
+        "3-features",
         "3-cluster",
         "4-threshold",
         "5-label",

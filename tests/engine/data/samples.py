@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import time
 
 import numpy as np
@@ -19,6 +21,16 @@ def photo(width: int, height: int, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(coarse) + noise, 0, 255).astype(np.uint8))
 
 
+def bomb(width: int, height: int) -> bytes:
+    """A small JPEG file whose header claims another size."""
+    stream = io.BytesIO()
+    photo(16, 16).save(stream, "JPEG")
+    content = bytearray(stream.getvalue())
+    place = content.index(b"\xff\xc0") + 5  # after marker, length and precision
+    content[place : place + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(content)
+
+
 def image_tree(root, classes=("n01", "n02"), per_class=3, split="train", size=(60, 48)):
     """<root>/<split>/<class>/<class>_<i>.JPEG"""
     for c, name in enumerate(classes):
@@ -30,14 +42,19 @@ def image_tree(root, classes=("n01", "n02"), per_class=3, split="train", size=(6
 
 
 class Numbers:
-    """Sample i of epoch e is {"x": [e, i]}; `bad` indices cannot be read, `deadly` ones end the process."""
+    """Sample i of epoch e is {"x": [e, i]}; `bad` indices cannot be read, `deadly` ones end the process, `hanging` ones never return.
 
-    def __init__(self, length, bad=(), deadly=(), failing=(), ragged=False, seconds=0.0):
+    unequal: also "y", i + 1 zeros; ragged: "y" is (i + 1, 2), and named as ragged.
+    """
+
+    def __init__(self, length, bad=(), deadly=(), failing=(), hanging=(), unequal=False, ragged=False, seconds=0.0):
         self.length = length
         self.bad = frozenset(bad)
         self.deadly = frozenset(deadly)
         self.failing = frozenset(failing)
-        self.ragged = ragged
+        self.hanging = frozenset(hanging)
+        self.unequal = unequal
+        self.ragged = ("y",) if ragged else ()
         self.seconds = seconds
 
     def __len__(self):
@@ -47,18 +64,39 @@ class Numbers:
         time.sleep(self.seconds)
         if index in self.deadly:
             os._exit(7)
+        if index in self.hanging:
+            time.sleep(3600)
         if index in self.failing:
             raise KeyError(f"sample {index}")
         if index in self.bad:
             raise UnreadableImage(f"/images/{index}.jpg", "truncated")
-        return {"x": np.array([epoch, index]), **({"y": np.zeros(index + 1)} if self.ragged else {})}
+        sample = {"x": np.array([epoch, index])}
+        if self.unequal:
+            sample["y"] = np.zeros(index + 1)
+        if self.ragged:
+            sample["y"] = np.full((index + 1, 2), index, np.uint16)
+        return sample
 
 
 class Environment:
-    """Shows what a loading process sees of the environment."""
+    """Shows what a loading process sees of the environment, and when."""
 
     def __len__(self):
         return 4
 
     def load(self, epoch, index):
-        return {"threads": np.array(int(os.environ["OMP_NUM_THREADS"])), "pid": np.array(os.getpid())}
+        return {"threads": np.array(int(os.environ["OMP_NUM_THREADS"])), "pid": np.array(os.getpid()), "when": np.array(time.monotonic())}
+
+
+class NeedsJittor(Numbers):
+    """A data set that cannot be unpickled without Jittor."""
+
+    def __reduce__(self):
+        return _with_jittor, (self.length,)
+
+
+def _with_jittor(length):
+    import types
+
+    sys.modules.setdefault("jittor", types.ModuleType("jittor"))  # as good as imported
+    return Numbers(length)

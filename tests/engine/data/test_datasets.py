@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.data.augment import eval_image
-from engine.data.crops import correspondence_grids, crop_rng, random_resized_crop
-from engine.data.datasets import AnnotatedDataset, CenterCropDataset, MultiCropDataset, PseudoLabelDataset, WholeImageDataset
-from engine.data.decode import UnreadableImage, decode_image
+from engine.data.crop_plan import CropGroup, plan_crops
+from engine.data.crops import correspondence_grids
+from engine.data.datasets import AnnotatedDataset, MultiCropDataset, PseudoLabelDataset, Subset, WholeImageDataset, crop_major, reduction
+from engine.data.decode import UnreadableImage, decode_image, decode_rgb
 from engine.data.folder import ImageItem, list_images
+from engine.ops.crop_table import CROP
 from engine.runtime.errors import LussError
-from tests.engine.data.samples import image_tree
+from tests.engine.data.samples import image_tree, photo
+
+BOX = ("left", "top", "width", "height")
 
 
 @pytest.fixture
@@ -27,39 +30,39 @@ def same(a, b):
     return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
 
 
+def memory(count):
+    return np.empty(count, np.uint8)
+
+
 def test_multi_crop_shapes_and_types(items):
     dataset = multi(items)
     sample = dataset.load(0, 4)
-    assert len(dataset) == 6
-    assert {key: (value.shape, value.dtype.name) for key, value in sample.items()} == {
-        "crops0": ((2, 32, 32, 3), "uint8"),
-        "crops1": ((3, 16, 16, 3), "uint8"),
+    assert len(dataset) == 6 and dataset.ragged == ("image",)
+    assert np.array_equal(sample["image"], decode_rgb(items[4].path))
+    assert sample["crops"].shape == (5,) and sample["crops"].dtype == CROP
+    assert {key: (sample[key].shape, sample[key].dtype.name) for key in ("grid_q", "grid_k")} == {
         "grid_q": ((7, 7, 2), "float32"),
         "grid_k": ((7, 7, 2), "float32"),
     }
-    assert multi(items, with_grids=False).load(0, 4).keys() == {"crops0", "crops1"}
-    assert multi(items, crops=(2,), sizes=(8,), min_scale=(0.1,), max_scale=(1.0,)).load(0, 0)["crops0"].shape == (2, 8, 8, 3)
+    assert multi(items, with_grids=False).load(0, 4).keys() == {"image", "crops"}
 
 
 def test_multi_crop_depends_on_seed_epoch_and_index_only(items):
     first = multi(items).load(1, 2)
     dataset = multi(items)
-    dataset.load(0, 5)
-    assert same(dataset.load(1, 2), first) and same(pickle.loads(pickle.dumps(dataset)).load(1, 2), first)
+    together = dataset.load_many(1, [5, 2, 0], memory)
+    assert same(together[1], first) and same(pickle.loads(pickle.dumps(dataset)).load(1, 2), first)
     for other in (dataset.load(2, 2), dataset.load(1, 3), multi(items, seed=4).load(1, 2)):
-        assert not np.array_equal(other["crops0"], first["crops0"])
-    assert not np.array_equal(first["crops1"][0], first["crops1"][1])
+        assert not np.array_equal(other["crops"], first["crops"])
 
 
 def test_multi_crop_grids_are_those_of_the_first_two_boxes(items):
-    image = decode_image(items[1].path)
-    rects = []
-    for crop in range(2):
-        rng = crop_rng(3, 7, 1, crop)
-        box = random_resized_crop(rng, image.width, image.height, (0.14, 1.0))
-        rects.append((*box, int(rng.random() < 0.5)))
+    groups = (CropGroup(2, 32, (0.14, 1.0)), CropGroup(3, 16, (0.05, 0.14)))
+    plan = plan_crops(groups, 3, 7, [1], [67], [48])[0]
     sample = multi(items).load(7, 1)
-    assert np.array_equal(sample["grid_q"], correspondence_grids(*rects)[0]) and np.array_equal(sample["grid_k"], correspondence_grids(*rects)[1])
+    assert np.array_equal(sample["crops"], plan)
+    grids = correspondence_grids(*[[float(crop[name]) for name in (*BOX, "flip")] for crop in plan[:2]])
+    assert np.array_equal(sample["grid_q"], grids[0]) and np.array_equal(sample["grid_k"], grids[1])
 
 
 def test_multi_crop_arguments(items):
@@ -69,38 +72,73 @@ def test_multi_crop_arguments(items):
         multi(items, crops=(1, 3))
 
 
+@pytest.mark.parametrize(("room", "divisor"), [(0.5, 1), (1, 1), (1.99, 1), (2, 2), (3.9, 2), (4, 4), (8, 8), (20, 8)])
+def test_images_are_reduced_only_where_no_crop_has_to_be_enlarged_for_it(room, divisor):
+    crops = np.zeros(2, CROP)
+    crops["width"], crops["height"] = (1000, 100 * room), (900, 300 * room)
+    assert reduction(crops, np.array([10, 100])) == divisor
+
+
+def test_reduced_images_keep_the_place_of_their_crops(tmp_path):
+    """Crops cut from the reduced image show what the same crops of the whole image show."""
+    path = tmp_path / "large.jpg"
+    photo(1203, 901, seed=4).save(path, quality=95)
+    items = [ImageItem(str(path), "large.jpg", -1)]
+    settings = {"crops": (2,), "min_scale": (0.3,), "max_scale": (1.0,), "with_grids": False}
+    whole = multi(items, sizes=(800,), **settings).load(0, 0)
+    for size, divisor in ((200, 2), (60, 8)):
+        sample = multi(items, sizes=(size,), **settings).load(0, 0)
+        assert sample["image"].shape == (-(-901 // divisor), -(-1203 // divisor), 3)
+        for ours, theirs in zip(sample["crops"], whole["crops"]):
+            for name in BOX:
+                assert ours[name] == np.float32(theirs[name] / divisor)
+            small = Image.fromarray(sample["image"]).resize((40, 40), Image.Resampling.BOX, box=[ours[n] for n in BOX[:2]] + _far(ours))
+            large = Image.fromarray(whole["image"]).resize((40, 40), Image.Resampling.BOX, box=[theirs[n] for n in BOX[:2]] + _far(theirs))
+            assert np.abs(np.asarray(small, float) - np.asarray(large, float)).mean() < 2  # levels of 255: the decoder's averaging
+
+
+def _far(crop):
+    return [crop["left"] + crop["width"], crop["top"] + crop["height"]]
+
+
 def test_many_items_travel_compactly():
     items = [ImageItem(f"/data/train/n{i % 50:08d}/n{i % 50:08d}_{i}.JPEG", f"n{i % 50:08d}/n{i % 50:08d}_{i}.JPEG", i % 50) for i in range(5000)]
     dataset = multi(items)
-    assert len(pickle.dumps(dataset, protocol=4)) < 60 * 5000
-    assert [dataset._paths[i] for i in (0, 1, 4999)] == [items[i].path for i in (0, 1, 4999)]
+    assert len(pickle.dumps(dataset, protocol=4)) < 100 * 5000
+    assert [dataset.images.path(i) for i in (0, 1, 4999)] == [items[i].path for i in (0, 1, 4999)]
 
 
 def test_paths_that_are_not_utf8_survive(tmp_path):
     name = b"n\xff.jpg".decode("utf8", "surrogateescape")
-    dataset = WholeImageDataset([ImageItem(f"/x/{name}", name, -1), ImageItem("/x/\u00e9\u4e2d.jpg", "b", -1)], 32)
-    assert [dataset._paths[i] for i in range(2)] == [f"/x/{name}", "/x/\u00e9\u4e2d.jpg"]
+    dataset = WholeImageDataset([ImageItem(f"/x/{name}", name, -1), ImageItem("/x/\u00e9\u4e2d.jpg", "b", -1)])
+    assert [dataset.images.path(i) for i in range(2)] == [f"/x/{name}", "/x/\u00e9\u4e2d.jpg"]
 
 
-def test_centre_crop_and_whole_image(items):
-    image = decode_image(items[5].path)  # 74 x 53
-    whole = WholeImageDataset(items, 40).load(0, 5)
-    assert np.array_equal(whole["image"], eval_image(image, 40)) and whole["image"].shape == (40, 55, 3)
+def test_whole_images(items):
+    whole = WholeImageDataset(items).load(0, 5)  # 74 x 53
+    assert whole.keys() == {"image", "size"}
+    assert np.array_equal(whole["image"], decode_rgb(items[5].path))
     assert whole["size"].tolist() == [53, 74] and whole["size"].dtype == np.int64
-    centre = CenterCropDataset(items, 40, 32).load(9, 5)["image"]
-    assert np.array_equal(centre, eval_image(image, 40)[4:36, 12:44])  # 11.5 is rounded to the even 12
-    assert np.array_equal(CenterCropDataset(items, 40, 32, square=True).load(0, 5)["image"], eval_image(image, 40, square=True)[4:36, 4:36])
-    assert WholeImageDataset(items, 40, square=True).load(0, 5)["image"].shape == (40, 40, 3)
-    with pytest.raises(ValueError, match="crop=41: expected at most resize=40"):
-        CenterCropDataset(items, 40, 41)
 
 
-def test_unreadable_photographs_are_named(items):
+def test_unreadable_photographs_are_named_and_the_others_loaded(items):
     with open(items[0].path, "wb"):
         pass
-    for dataset in (multi(items), WholeImageDataset(items, 40), CenterCropDataset(items, 40, 32), PseudoLabelDataset(items, "/none", 0, 8, (0.1, 1))):
+    with open(items[2].path, "r+b") as stream:
+        stream.truncate(400)
+    for dataset in (multi(items), WholeImageDataset(items), PseudoLabelDataset(items, "/none", 0, 8, (0.1, 1))):
         with pytest.raises(UnreadableImage, match="n01_0.JPEG: unreadable image: empty file"):
             dataset.load(0, 0)
+    found = multi(items).load_many(0, [0, 1, 2, 3], memory)
+    assert [isinstance(sample, UnreadableImage) for sample in found] == [True, False, True, False]
+    assert same(found[1], multi(items).load(0, 1)) and same(found[3], multi(items).load(0, 3))
+
+
+def test_crops_are_listed_crop_by_crop_with_the_rows_of_their_images():
+    crops = np.zeros((3, 2), CROP)
+    crops["left"] = [[1, 2], [3, 4], [5, 6]]
+    listed = crop_major(crops)
+    assert listed["left"].tolist() == [1, 3, 5, 2, 4, 6] and listed["image"].tolist() == [0, 1, 2, 0, 1, 2] and not crops["image"].any()
 
 
 def test_pseudo_labels(items, tmp_path):
@@ -114,10 +152,13 @@ def test_pseudo_labels(items, tmp_path):
         Image.fromarray(np.stack([ids % 256, ids // 256, 0 * ids], -1).astype(np.uint8)).save(path)
     dataset = PseudoLabelDataset(items, str(root), 1, 24, (0.5, 1.0))
     sample = dataset.load(0, 3)
-    assert sample["image"].shape == (24, 24, 3) and sample["image"].dtype == np.uint8
-    assert sample["label"].shape == (24, 24) and sample["label"].dtype == np.int32 and set(np.unique(sample["label"])) <= {0, 300}
+    assert dataset.ragged == ("image", "label") and sample["label"].dtype == np.uint16 and set(np.unique(sample["label"])) == {0, 300}
+    assert sample["label"].shape == sample["image"].shape[:2] and sample["rows"].shape == sample["columns"].shape == (24,)
+    crop = sample["crops"][0]
+    assert crop["order"] == -1 and not crop["grey"] and not crop["blur"]
+    columns = sample["columns"][::-1] if crop["flip"] else sample["columns"]
+    assert crop["left"] <= columns[0] <= columns[-1] < crop["left"] + crop["width"]
     assert same(dataset.load(0, 3), sample) and not same(dataset.load(1, 3), sample)
-    assert {len(np.unique(dataset.load(epoch, 0)["label"])) for epoch in range(5)} == {2}
     (root / "n02" / "n02_0.png").unlink()
     with pytest.raises(LussError, match=r"labels/n02/n02_0.png: no usable pseudo label for .*n02_0.JPEG \(no such file\)") as caught:
         dataset.load(0, 3)
@@ -140,16 +181,17 @@ def masks(items, tmp_path):
     return tmp_path / "masks"
 
 
-def test_annotated_crops_show_the_same_place_in_image_and_mask(items, masks):
+def test_annotated_crops_take_the_mask_from_the_same_place(items, masks):
     plain = annotated(items, masks, jitter=0.0, grey=0.0, blur=0.0)
     for epoch in range(4):
         sample = plain.load(epoch, 2)
-        assert sample["image"].shape == (24, 24, 3) and sample["label"].shape == (24, 24) and sample["label"].dtype == np.int32
-        image, mask = sample["image"][..., 0].astype(float).ravel(), (sample["label"] - 256).astype(float).ravel()
-        assert np.corrcoef(image, mask)[0, 1] > 0.9  # bilinear and nearest differ by the photograph's noise
-    # the photometric draws come after the box and the flip: they leave the mask where it was
-    assert np.array_equal(annotated(items, masks).load(1, 2)["label"], plain.load(1, 2)["label"])
-    assert not np.array_equal(annotated(items, masks).load(1, 2)["image"], plain.load(1, 2)["image"])
+        assert np.array_equal(sample["label"], sample["image"][..., 0].astype(np.uint16) + 256)
+        crop = sample["crops"][0]
+        assert sample["rows"][0] >= crop["top"] and sample["rows"][-1] < crop["top"] + crop["height"]
+    # the photometric draws do not move box and flip
+    with_colours, without = annotated(items, masks).load(1, 2), plain.load(1, 2)
+    assert np.array_equal(with_colours["rows"], without["rows"]) and np.array_equal(with_colours["columns"], without["columns"])
+    assert not np.array_equal(with_colours["crops"], without["crops"])
     assert same(pickle.loads(pickle.dumps(plain)).load(1, 2), plain.load(1, 2))
 
 
@@ -161,3 +203,10 @@ def test_annotated_needs_a_mask_of_equal_size(items, masks):
     path.unlink()
     with pytest.raises(LussError, match="no usable mask"):
         annotated(items, masks).load(0, 0)
+
+
+def test_subset(items):
+    some = Subset(multi(items), [5, 1, 3])
+    assert len(some) == 3 and some.ragged == ("image",)
+    for ours, index in zip(some.load_many(2, [0, 2], memory), (5, 3)):
+        assert same(ours, multi(items).load(2, index))

@@ -1,5 +1,6 @@
 import csv
 import io
+import os
 import pickle
 import warnings
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from engine.data.decode import BadImages, UnreadableImage, decode_image, decode_rgb
 from engine.runtime.errors import LussError
-from tests.engine.data.samples import photo
+from tests.engine.data.samples import bomb, photo
 
 
 def jpeg_bytes(image, **options):
@@ -173,3 +174,12 @@ def test_bad_images_always_tolerate_three(tmp_path):
 def test_bad_images_arguments(tmp_path):
     with pytest.raises(ValueError, match="limit_share=2"):
         BadImages(20, 2, str(tmp_path / "bad.csv"))
+
+
+def test_a_pipe_is_not_waited_for_and_a_huge_image_is_not_decoded(tmp_path):
+    os.mkfifo(tmp_path / "p.JPEG")
+    with pytest.raises(UnreadableImage, match=r"p.JPEG: unreadable image: a named pipe, not a file"):
+        decode_image(str(tmp_path / "p.JPEG"))
+    (tmp_path / "b.JPEG").write_bytes(bomb(40_000, 40_000))
+    with pytest.raises(UnreadableImage, match=r"b.JPEG: unreadable image: more than the 268,435,456 pixels that are decoded"):
+        decode_image(str(tmp_path / "b.JPEG"))

@@ -1,11 +1,9 @@
-import os
 import pickle
 
 import pytest
 
-from engine.data.folder import ImageItem, fingerprint, list_images, mask_path
+from engine.data.folder import ImageItem, list_images, mask_path
 from engine.runtime.errors import LussError
-from tests.engine.data.samples import image_tree
 
 
 def touch(path, content=b"x"):
@@ -75,25 +73,6 @@ def test_no_folder_and_no_name(tmp_path):
 
 def test_mask_path_keeps_all_but_the_last_dot():
     assert mask_path("/d", "validation", "n01/a.b.JPEG") == "/d/validation-segmentation/n01/a.b.png"
-
-
-def test_fingerprint_sees_size_time_name_and_loss(tmp_path):
-    image_tree(tmp_path)
-    folder = list_images(str(tmp_path), "train")
-    first = fingerprint(folder)
-    assert first == fingerprint(list_images(str(tmp_path), "train"))
-    path = folder.items[0].path
-    seen = {first}
-    os.utime(path, ns=(1, 12345))
-    seen.add(fingerprint(folder))
-    with open(path, "ab") as stream:
-        stream.write(b"x")
-    os.utime(path, ns=(1, 12345))
-    seen.add(fingerprint(folder))
-    os.rename(path, path[:-5] + "x.JPEG")
-    seen.add(fingerprint(folder))
-    seen.add(fingerprint(list_images(str(tmp_path), "train")))
-    assert len(seen) == 5
 
 
 def test_items_are_frozen_and_travel():

@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.datasets import MultiCropDataset
+from engine.data.datasets import MultiCropDataset, crop_major
 from engine.data.decode import UnreadableImage
 from engine.data.folder import list_images
 from engine.data.loader import Loader
+from engine.data.manifest_build import open_manifest
 from engine.data.order import epoch_order
+from engine.data.pack import pack_images
+from engine.data.pack_format import PackSettings
+from engine.data.ragged import Ragged
+from engine.ops.augment_crops import augment_crops_host
 from engine.runtime.errors import LussError
-from tests.engine.data.samples import Environment, Numbers, image_tree
+from tests.engine.data.samples import Environment, NeedsJittor, Numbers, image_tree
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -25,6 +30,19 @@ def loader(dataset, batch_size=4, **changes):
 
 def visited(batches):
     return [batch["index"].tolist() for batch in batches]
+
+
+def same(a, b):
+    """Equal batches: keys, types and values."""
+    if a.keys() != b.keys():
+        return False
+    for key in a:
+        if isinstance(a[key], Ragged):
+            if len(a[key]) != len(b[key]) or not all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a[key], b[key])):
+                return False
+        elif not np.array_equal(a[key], b[key]) or a[key].dtype != b[key].dtype:
+            return False
+    return True
 
 
 def test_order_is_a_padded_permutation_shared_out_over_the_ranks():
@@ -53,19 +71,105 @@ def test_batches_and_steps():
         assert batches[0]["index"].dtype == np.int64
 
 
-def test_same_batches_with_any_number_of_workers_and_from_any_step(tmp_path):
+def crops_dataset(tmp_path):
     items = list_images(str(image_tree(tmp_path, per_class=6)), "train").items
-    dataset = MultiCropDataset(items, 3, (2, 1), (24, 16), (0.14, 0.05), (1.0, 0.14))
-    expected = list(loader(dataset, 3).epoch(2))
-    assert len(expected) == 4
-    for workers in (1, 2):
-        with loader(dataset, 3, workers=workers) as ahead:
+    return MultiCropDataset(items, 3, (2, 1), (24, 16), (0.14, 0.05), (1.0, 0.14))
+
+
+@pytest.mark.parametrize("borrow", [False, True])
+@pytest.mark.parametrize("slot_bytes", [1 << 20, 4096])  # in the second the pixels do not fit, and travel through the pipe
+def test_same_batches_with_any_number_of_workers_and_from_any_step(tmp_path, borrow, slot_bytes):
+    dataset = crops_dataset(tmp_path)
+    expected = list(loader(dataset, 3).steps(8, 16))  # epochs 2 and 3
+    assert len(expected) == 8 and not same(expected[0], expected[4])
+    for workers in (1, 4):
+        with loader(dataset, 3, workers=workers, borrow=borrow, slot_bytes=slot_bytes) as ahead:
+            assert all(same(a, b) for a, b in zip(ahead.steps(8, 16), expected))
             for start in (0, 2, 4):
-                got = list(ahead.epoch(2, start))
-                assert len(got) == 4 - start
-                for a, b in zip(got, expected[start:]):
-                    assert a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) and a[key].dtype == b[key].dtype for key in a)
-    assert visited(loader(dataset, 3).epoch(2, 3)) == visited(expected[3:])
+                count = 0
+                for a, b in zip(ahead.epoch(2, start), expected[start:]):
+                    assert same(a, b)
+                    count += 1
+                assert count == 4 - start
+    assert visited(loader(dataset, 3).epoch(2, 3)) == visited(expected[3:4])
+
+
+def test_crops_of_an_image_are_the_same_with_one_and_two_ranks(tmp_path):
+    dataset = crops_dataset(tmp_path)
+
+    def crops(batches):
+        found = {}
+        for batch in batches:
+            for index, plan, q in zip(batch["index"].tolist(), batch["crops"], batch["grid_q"]):
+                found[index] = (plan.tobytes(), q.tobytes())
+        return found
+
+    alone = crops(loader(dataset, 6).epoch(1))
+    shared = {}
+    for rank in range(2):
+        with loader(dataset, 3, workers=rank, rank=rank, world_size=2) as half:
+            shared.update(crops(half.epoch(1)))
+    assert len(alone) == 12 and shared == alone
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pixels_of_crops_are_the_same_with_any_number_of_workers(tmp_path, packed):
+    """From files and from a pack, through the op."""
+    image_tree(tmp_path, per_class=6, size=(90, 70))
+    images = open_manifest(str(tmp_path), "train", tmp_path / "train.manifest")
+    if packed:
+        images = pack_images(images, tmp_path / "pack", PackSettings("longest", 64), workers=0)
+    dataset = MultiCropDataset(images, 3, (2, 1), (24, 16), (0.14, 0.05), (1.0, 0.14))
+
+    def pixels(workers):
+        with loader(dataset, 5, workers=workers, borrow=True) as train:
+            for batch in train.steps(1, 5):
+                for part, size in ((slice(0, 2), 24), (slice(2, 3), 16)):
+                    yield augment_crops_host(batch["image"].buffer, batch["image"].table, crop_major(batch["crops"][:, part]), size)
+
+    expected = list(pixels(0))
+    assert len(expected) == 8 and all(np.isfinite(crops).all() for crops in expected)
+    for workers in (1, 4):
+        assert all(np.array_equal(a, b) for a, b in zip(pixels(workers), expected))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_files_that_are_no_images_are_replaced_and_counted(tmp_path, workers):
+    """A folder, an empty file, a pipe that nobody writes to, a header that claims 40,000 x 40,000 pixels, a file nobody may read."""
+    root = image_tree(tmp_path, per_class=5)
+    items = list_images(str(root), "train").items
+    bomb = bytearray(Path(items[3].path).read_bytes())
+    place = bomb.index(b"\xff\xc0") + 5
+    bomb[place : place + 4] = (40_000).to_bytes(2, "big") * 2
+    reasons = {0: "Is a directory", 1: "empty file", 2: "a named pipe, not a file", 3: "40000 x 40000 pixels", 4: "no such file"}
+    for number in reasons:
+        os.unlink(items[number].path)
+    os.mkdir(items[0].path)
+    Path(items[1].path).touch()
+    os.mkfifo(items[2].path)
+    Path(items[3].path).write_bytes(bomb)
+    if os.geteuid() != 0:  # root reads whatever the permissions
+        Path(items[4].path).write_bytes(b"x")
+        os.chmod(items[4].path, 0)
+        reasons[4] = "Permission denied"
+    found = {}
+    dataset = MultiCropDataset(items, 3, (2,), (24,), (0.14,), (1.0,))
+    with loader(dataset, 10, workers=workers, on_bad=found.__setitem__) as train:
+        (batch,) = train.epoch(0)
+    assert sorted(set(batch["index"].tolist())) == [5, 6, 7, 8, 9] and len(batch["index"]) == 10
+    assert found.keys() == {items[number].path for number in reasons}
+    for number, reason in reasons.items():
+        assert reason in found[items[number].path]
+
+
+def test_owned_batches_can_be_kept_and_borrowed_ones_live_in_shared_memory():
+    dataset = Numbers(12, ragged=True)
+    with loader(dataset, 2, workers=1, shuffle=False) as owned:
+        kept = list(owned.epoch(0))
+    assert [[a[0, 0] for a in batch["y"]] for batch in kept] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11]]
+    with loader(dataset, 2, workers=1, shuffle=False, borrow=True) as borrowed:
+        batches = borrowed.epoch(0)
+        assert next(batches)["y"].buffer is next(batches)["y"].buffer
 
 
 def test_skipped_steps_are_not_loaded():
@@ -116,12 +220,14 @@ def test_errors_of_the_listener_reach_the_consumer():
         list(train.epoch(0))
 
 
-def test_samples_of_differing_shapes_need_lists():
-    dataset = Numbers(5, ragged=True)
-    with pytest.raises(ValueError, match=r"y: samples of shapes .* cannot be stacked; use collate='list'"):
-        list(loader(dataset, 2, shuffle=False).epoch(0))
-    batch = next(loader(dataset, 2, shuffle=False, collate="list").epoch(0))
-    assert [array.shape for array in batch["y"]] == [(1,), (2,)] and batch["index"].tolist() == [0, 1]
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_of_differing_shapes_have_to_be_named_ragged(workers):
+    pattern = r"y: samples of shapes .* cannot be stacked; name the key in dataset.ragged"
+    with loader(Numbers(5, unequal=True), 2, workers=workers, shuffle=False) as refused, pytest.raises(ValueError, match=pattern):
+        list(refused.epoch(0))
+    with loader(Numbers(5, ragged=True), 2, workers=workers, shuffle=False) as ragged:
+        batch = next(ragged.epoch(0))
+    assert [array.shape for array in batch["y"]] == [(1, 2), (2, 2)] and batch["index"].tolist() == [0, 1]
 
 
 def test_workers_run_one_thread_each_and_leave_our_environment_alone(monkeypatch):
@@ -134,10 +240,35 @@ def test_workers_run_one_thread_each_and_leave_our_environment_alone(monkeypatch
 
 def test_a_dead_worker_is_one_clear_error_and_the_loader_can_start_again():
     with loader(Numbers(12, deadly={5}), 3, workers=1, shuffle=False) as train:
-        with pytest.raises(LussError, match=r"a loading process died \(of 1\).*lack of memory.*data.workers=0"):
+        with pytest.raises(LussError, match=r"a loading process died \(of 1: exit status 7\).*lack of memory.*data.workers=0"):
             list(train.epoch(0))
         train.dataset = Numbers(12)
         assert len(list(train.epoch(0))) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_worker_is_one_clear_error_and_resuming_gives_the_same_batches(number):
+    expected = visited(loader(Numbers(60), 3).epoch(0))
+    with loader(Numbers(60, seconds=0.01), 3, workers=3) as train:
+        got = []
+        with pytest.raises(LussError, match=rf"a loading process died \(of 3: killed by {number.name}"):
+            for batch in train.epoch(0):
+                got += visited([batch])
+                if len(got) == 4:
+                    os.kill(train._pool._processes[1].pid, number)
+        assert 4 <= len(got) < 20
+        assert got + visited(train.epoch(0, len(got))) == expected
+
+
+def test_a_hanging_worker_does_not_keep_the_loader_from_closing():
+    train = loader(Numbers(12, hanging={3}), 3, workers=2, shuffle=False)
+    batches = train.epoch(0)
+    assert next(batches)["index"].tolist() == [0, 1, 2]
+    pids = [process.pid for process in train._pool._processes]
+    train.close()
+    assert not [pid for pid in pids if alive(pid)]
+    with pytest.raises(RuntimeError, match="ended by a later one, or by close"):
+        next(batches)
 
 
 def test_other_exceptions_come_through():
@@ -174,7 +305,6 @@ def test_arguments_are_checked():
         ({"batch_size": 0}, "batch_size=0"),
         ({"workers": -1}, "workers=-1"),
         ({"rank": 2, "world_size": 2}, "rank=2"),
-        ({"collate": "tuple"}, "collate='tuple'"),
         ({"dataset": Numbers(0)}, "dataset: expected at least one image"),
     ]:
         with pytest.raises(ValueError, match=pattern):
@@ -226,6 +356,42 @@ def test_workers_die_with_a_killed_parent(tmp_path):
         parent.kill()
         parent.stdin.close()
         parent.stdout.close()
+
+
+def resources():
+    with open("/proc/self/status") as stream:
+        resident = next(int(line.split()[1]) for line in stream if line.startswith("VmRSS"))
+    return resident, len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_no_leak_over_a_hundred_thousand_batches():
+    with loader(Numbers(1000, ragged=True), 1, workers=2, borrow=True) as train:
+        batches = iter(train.steps(0, 100_000))
+        for _ in range(5000):
+            next(batches)
+        first = resources()
+        count = 5000 + sum(1 for _ in batches)
+        last = resources()
+    assert count == 100_000
+    assert last[1] == first[1] and last[0] - first[0] < 4096  # KiB; 43 bytes a batch would show
+
+
+def test_epochs_follow_each_other_without_an_empty_pipeline():
+    """The first batch of an epoch is made while the last one of the epoch before is in use, before it is asked for."""
+    with loader(Environment(), 1, workers=1) as train:
+        batches = train.steps(0, 8)
+        for _ in range(4):
+            next(batches)
+        time.sleep(0.5)
+        asked = time.monotonic()
+        assert next(batches)["when"][0] < asked
+
+
+def test_a_data_set_that_brings_jittor_into_a_loading_process_is_refused():
+    with loader(NeedsJittor(8), workers=1) as train, pytest.raises(RuntimeError, match="must not import Jittor"):
+        next(train.epoch(0))
 
 
 def test_nothing_here_imports_jittor():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.runtime.errors import LussError
-from engine.storage.arrays import is_arrays_file, load_arrays, save_arrays
+from engine.storage.arrays import is_arrays_file, load_arrays, map_arrays, save_arrays
 from tests.engine.storage.faults import failures, kills
 
 
@@ -233,3 +233,36 @@ def test_a_full_disk_in_the_middle_leaves_the_old(path, monkeypatch):
     with pytest.raises(LussError, match="no room"):
         save_arrays(path, {"x": np.ones(1000), "y": np.ones(1000)}, {})
     assert same(load_arrays(path)[0], example()) and os.listdir(path.parent) == ["a.npz"]
+
+
+def test_mapped_arrays_are_the_loaded_ones_read_only(path):
+    mapped = map_arrays(path)
+    assert same(mapped.arrays, example()) and mapped.meta == load_arrays(path)[1]
+    assert not any(array.flags.writeable for array in mapped.arrays.values() if array.size)
+    assert map_arrays(path, identity=mapped.identity).identity == mapped.identity
+
+
+def test_mapping_notices_every_flipped_byte(tmp_path):
+    path = tmp_path / "a.npz"
+    save_arrays(path, {"model/w": np.arange(6.0).reshape(2, 3), "queue": np.arange(3)}, {"step": 12})
+    content = path.read_bytes()
+    for position in range(len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x40
+        path.write_bytes(damaged)
+        with pytest.raises(LussError, match="a.npz"):
+            map_arrays(path)
+
+
+def test_a_mapped_file_that_was_replaced_or_is_cut_off_is_named(path):
+    identity = map_arrays(path).identity
+    content = path.read_bytes()
+    save_arrays(path, {**example(), "step": np.array(8)}, {})
+    with pytest.raises(LussError, match=r"a.npz: it was replaced by another file while it was in use: start again"):
+        map_arrays(path, identity=identity)
+    for length in (0, 10, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(LussError, match=r"a.npz: (the file is empty|cut off or damaged).*burn it"):
+            map_arrays(path, remedy="burn it")
+    with pytest.raises(LussError, match="cannot be read"):
+        map_arrays(path.with_name("none"))

@@ -12,7 +12,7 @@ from luss.benchmark.categories import NESTED_TEST_IN_LARGER_VAL, SPLIT_SIZES
 from luss.benchmark.rules import PROTOCOLS, history_of, warnings_for
 from luss.settings import load_settings
 
-STAGES = ("1-pretrain", "2-attend", "3-cluster", "4-threshold", "5-label", "6-finetune", "7-predict")
+STAGES = ("1-pretrain", "2-attend", "3-cluster", "3-features", "4-threshold", "5-label", "6-finetune", "7-predict")
 
 
 def run_folder(root: Path, data: Path, overrides: tuple[str, ...] = (), stages: tuple[str, ...] = STAGES, **inputs: dict) -> Path:

@@ -27,7 +27,7 @@ def test_every_alias_names_a_setting():
         ("attend", "--queue_length 3840", "--set attend.queue_length=3840"),
         ("pretrain", "--nmb_crops 2 6 --size_crops 224 96", "--set pretrain.crops=2,6 --set pretrain.sizes=224,96"),
         ("pretrain", "--weights 1 1 --shallow 3", "--set pretrain.weights=1,1 --set model.shallow=3"),
-        ("cluster", "-c 50 -b 256 -s 7 -a resnet18", "--set cluster.clusters=50 --set cluster.batch_size=256 --seed 7 --set model.arch=resnet18"),
+        ("cluster", "-c 50 -b 256 -s 7 -a resnet18", "--set cluster.clusters=50 --set features.batch_size=256 --seed 7 --set model.arch=resnet18"),
         ("label", "-t 0.41", "--set label.threshold=0.41"),
         ("threshold", "--min 0 --max 80", "--set label.curve_min=0 --set label.curve_max=80"),
         ("predict", "--mode validation --max_res 600", "--set predict.splits=validation --set predict.max_res=600"),

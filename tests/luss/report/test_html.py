@@ -117,7 +117,7 @@ def test_a_missing_piece_is_one_sentence(tmp_path, gone, sentence, pictures):
 def test_an_empty_workspace(tmp_path):
     page = page_of(tmp_path)
     assert sections(page) == list(SECTIONS)
-    assert page.text.count("not begun") == 8 and not page.all("img")
+    assert page.text.count("not begun") == 9 and not page.all("img")
 
 
 def test_a_run_without_masks(tmp_path):

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from engine.training.progress import Progress
+from engine.runtime.progress import Progress
 
 
 def test_lines_come_every_half_minute_with_rate_and_time_left():
