@@ -17,6 +17,10 @@ from luss.settings import Settings
 from luss.workspace import Workspace
 
 
+class EarlierStageMissing(LussError):
+    """A stage's input is another stage's result, which is not there yet."""
+
+
 @dataclass(frozen=True)
 class Stage:
     name: str
@@ -131,6 +135,11 @@ def run(
 
     chosen = [stage for stage in plan if stages is None or stage.name in stages]
     list_images(settings.data.pretrain_root or settings.data.root, "train")  # one clear error before anything is made
+    if settings.data.packed and settings.data.pretrain_root:
+        raise LussError(
+            f"data.packed = {settings.data.packed} and data.pretrain_root = {settings.data.pretrain_root}: a pack stands for one set of training "
+            "images, and here stage 1 has others than the later stages; leave one of the two empty"
+        )
     space = Workspace(workspace)
     if dry_run:
         from luss.estimate import describe
@@ -201,7 +210,7 @@ def _dependencies(space: Workspace, settings: Settings, stage: Stage, untrained:
         earlier, _, file = name.partition("/")
         path = space.stage(earlier).path / file
         if space.stage(earlier).done() is None:
-            raise LussError(
+            raise EarlierStageMissing(
                 f"{stage.name} needs the result of {earlier}, and {space.stage(earlier).path} is not complete: run `luss {earlier}` first"
             )
         inputs[name] = file_digest(str(path))
@@ -221,7 +230,7 @@ def _state(space: Workspace, settings: Settings, stage: Stage, untrained: bool) 
     """(state, reason) for a dry run; a stage whose inputs are not there yet waits."""
     try:
         relevant, inputs = _dependencies(space, settings, stage, untrained, known_images)
-    except LussError:
+    except EarlierStageMissing:
         return "waiting", "an earlier stage comes first"
     status = space.stage(stage.name).status(relevant, inputs)
     return status.state, status.reason

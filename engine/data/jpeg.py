@@ -75,6 +75,8 @@ class EncodedImage:
 
     def _by_pillow(self, place: Callable[[int], np.ndarray]) -> np.ndarray:
         image = np.asarray(decode_bytes(self.data, self.path))
+        if image.shape != (self.height, self.width, 3):
+            raise UnreadableImage(self.path, f"decodes to {image.shape[1]}x{image.shape[0]} pixels, its header promises {self.width}x{self.height}")
         pixels = place(image.nbytes).reshape(image.shape)
         pixels[...] = image
         return pixels

@@ -80,7 +80,7 @@ class Loader(contextlib.AbstractContextManager):
         self._slot_bytes = slot_bytes
         self._part = max(1, min(_PART, -(-batch_size // max(1, workers))))
         self._pool: WorkerPool | None = None
-        self._stream = 0  # number of the iteration that the pool works for
+        self._running = None  # the iteration that has begun last
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[dict]:
         """Batches of one epoch from step `start_step` on; earlier ones are not loaded. See `steps`."""
@@ -97,23 +97,31 @@ class Loader(contextlib.AbstractContextManager):
         Raises (while iterating):
             LussError: a loading process died; too many unreadable images (from `on_bad`); 20 in a row.
         """
-        self._stream += 1
-        return self._batches(first, last, self._stream)
+        return self._batches(first, last)
 
     def close(self) -> None:
         """End the loading processes. The loader can be used again afterwards."""
+        self._begin(None)
         pool, self._pool = self._pool, None
-        self._stream += 1
         if pool is not None:
             pool.close()
 
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def _batches(self, first: int, last: int, stream: int) -> Iterator[dict]:
-        source = self._ahead(first, last, stream) if self.workers else self._inline(first, last)
+    def _begin(self, source) -> None:
+        """End the iteration under way: it holds shared memory that the next one needs."""
+        before, self._running = self._running, source
+        if before is not None:
+            before.close()
+
+    def _batches(self, first: int, last: int) -> Iterator[dict]:
+        source = self._ahead(first, last) if self.workers else self._inline(first, last)
+        self._begin(source)
         with contextlib.closing(source):
             while True:
+                if self._running is not source:
+                    raise RuntimeError("this iteration of the loader was ended by a later one, or by close()")
                 begin = time.perf_counter()
                 parts = next(source, None)
                 self.last_wait = time.perf_counter() - begin
@@ -146,54 +154,60 @@ class Loader(contextlib.AbstractContextManager):
                 parts.append(({key: Ragged.of(value) if isinstance(value, list) else value for key, value in part.items()}, bad))
             yield parts
 
-    def _ahead(self, first: int, last: int, stream: int) -> Iterator[list[tuple[Part, Bad]]]:
+    def _ahead(self, first: int, last: int) -> Iterator[list[tuple[Part, Bad]]]:
         """Keep every free slot in use; yield the parts of each step in order, and release their slots when the next is asked for."""
         pool = self._start()
         steps = self._tasks(first, last)
         unsent: deque[tuple[list[int], int, np.ndarray]] = deque()  # (where to note the task's number, epoch, indices)
         waiting: deque[tuple[list[int], int]] = deque()  # of each step begun: numbers of its tasks, how many it has
         answers: dict[int, tuple[int, object]] = {}
+        begun = first
 
         def submit() -> None:
-            while pool.free:
+            nonlocal begun
+            while pool.free and (unsent or begun < last):
                 if not unsent:
-                    epoch, tasks = next(steps, (0, []))
-                    if not tasks:
-                        return
+                    epoch, tasks = next(steps)
+                    begun += 1
                     numbers: list[int] = []
                     waiting.append((numbers, len(tasks)))
                     unsent.extend((numbers, epoch, indices) for indices in tasks)
                 numbers, epoch, indices = unsent.popleft()
                 numbers.append(pool.submit(epoch, indices, self.shuffle))
 
+        def whole() -> bool:
+            numbers, count = waiting[0]
+            return len(numbers) == count and all(number in answers for number in numbers)
+
         try:
             while True:
-                if stream != self._stream:
-                    raise RuntimeError("this iteration of the loader was ended by a later one, or by close()")
                 submit()
-                if not waiting:
+                if not waiting and begun == last:
                     return
-                numbers, count = waiting[0]
-                while len(numbers) < count or not all(number in answers for number in numbers):
+                while not waiting or not whole():  # none waits where an earlier iteration's tasks still hold all slots
                     for number, slot, answer in pool.wait():
                         answers[number] = (slot, answer)
                     submit()
-                waiting.popleft()
-                made = [answers.pop(number) for number in numbers]
+                made = [answers.pop(number) for number in waiting.popleft()[0]]
                 try:
                     yield [received(pool.slots, slot, answer) for slot, answer in made]
                 finally:
                     for slot, _ in made:
                         pool.release(slot)
         except LussError:
-            if pool is self._pool:
-                self.close()
+            self._drop(pool)
             raise
         finally:
             if pool is self._pool:
-                pool.abandon()
+                pool.abandon({number for numbers, _ in waiting for number in numbers} - answers.keys())
                 for slot, _ in answers.values():
                     pool.release(slot)
+
+    def _drop(self, pool: WorkerPool) -> None:
+        """After an error: the next iteration starts with new processes."""
+        if pool is self._pool:
+            self._pool = None
+            pool.close()
 
     def _start(self) -> WorkerPool:
         if self._pool is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -72,6 +71,8 @@ def run_tasks(
             if waiting and interrupt.stop_requested():
                 raise interrupt.Interrupted()
     except BrokenProcessPool as error:
+        if interrupt.stop_requested():  # whoever asked this process to stop may have ended the workers, too
+            raise interrupt.Interrupted() from error
         raise LussError(
             f"a worker process died (of {workers}): most often the system killed it for lack of memory, else its own message stands above; "
             "use fewer workers and start again: what is complete is kept"
@@ -89,7 +90,7 @@ def die_with_parent() -> None:
 
 def _start(function: Callable, payload: object, stop, counts) -> None:
     global _function, _payload, _stop, _counts
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
+    interrupt.leave_to_parent(terminate=True)
     threading.Thread(target=die_with_parent, daemon=True).start()
     _function, _payload, _stop, _counts = function, payload, stop, counts
 

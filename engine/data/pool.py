@@ -11,13 +11,16 @@ import signal
 from collections import deque
 from collections.abc import Iterator
 from multiprocessing.reduction import DupFd
+from multiprocessing.util import Finalize
 
 import numpy as np
 
+from ..runtime import interrupt
 from ..runtime.errors import LussError
 from . import worker
 from .shared_slots import SharedSlots, payload
 
+_IN_FLIGHT = 100  # tasks that a process may have at once: their messages fit into the connection, so that sending never blocks
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -37,11 +40,14 @@ class WorkerPool:
         self.slots = SharedSlots(slots, slot_bytes)
         self._free = deque(range(slots))
         self._numbers = 0
-        self._tasks: dict[int, tuple[int, int]] = {}  # number -> (slot, worker); without an answer as yet
+        self._unsent: deque[tuple[int, int, int, np.ndarray, bool]] = deque()  # number, slot, epoch, indices, replace
+        self._tasks: dict[int, int] = {}  # number -> slot; sent, without an answer as yet
         self._abandoned: set[int] = set()
         self._load = [0] * workers
         self._selector = selectors.DefaultSelector()
         self._processes, self._connections = [], []
+        # Before multiprocessing's own clean-up at exit, which would ask these processes to end and wait for them
+        self._kill = Finalize(self, _kill, (self._processes,), exitpriority=10)
         handle = payload(pickle.dumps(dataset, protocol=pickle.HIGHEST_PROTOCOL))
         try:
             with _environment(dict.fromkeys(_ONE_THREAD, "1")):  # read by the libraries when the process imports them
@@ -67,30 +73,25 @@ class WorkerPool:
         return len(self._free)
 
     def submit(self, epoch: int, indices: np.ndarray, replace: bool) -> int:
-        """Give a task to the process with the fewest; needs a free slot. Returns the task's number."""
-        slot = self._free.popleft()
-        chosen = min(range(len(self._load)), key=self._load.__getitem__)
+        """Hand in a task; needs a free slot. Returns the task's number."""
         self._numbers += 1
-        self._tasks[self._numbers] = (slot, chosen)
-        self._load[chosen] += 1
-        try:
-            self._connections[chosen].send((self._numbers, slot, epoch, indices, replace))
-        except OSError:
-            self._fail()
+        self._unsent.append((self._numbers, self._free.popleft(), epoch, indices, replace))
+        self._feed()
         return self._numbers
 
     def wait(self) -> Iterator[tuple[int, int, object]]:
         """Block until there are answers; yields (task, slot, answer) for `worker.received`.
 
-        Raises: LussError where a process died.
+        Raises: LussError where a process died; Interrupted where a stop was requested, which may be what ended it.
         """
         ready = self._selector.select()
         for number in [key.data for key, _ in ready if key.data is not None]:
             with contextlib.suppress(EOFError, OSError):  # it died; its sentinel says so
                 while self._connections[number].poll():
                     task, answer = self._connections[number].recv()
-                    slot, _ = self._tasks.pop(task)
+                    slot = self._tasks.pop(task)
                     self._load[number] -= 1
+                    self._feed()
                     if task in self._abandoned:
                         self._abandoned.discard(task)
                         self.release(slot)
@@ -99,23 +100,37 @@ class WorkerPool:
         if any(key.data is None for key, _ in ready):
             self._fail()
 
+    def _feed(self) -> None:
+        """Send tasks to the processes with the fewest."""
+        while self._unsent:
+            chosen = min(range(len(self._load)), key=self._load.__getitem__)
+            if self._load[chosen] >= _IN_FLIGHT:
+                return
+            task = self._unsent.popleft()
+            self._tasks[task[0]] = task[1]
+            self._load[chosen] += 1
+            try:
+                self._connections[chosen].send(task)
+            except OSError:
+                self._fail()
+
     def release(self, slot: int) -> None:
         """The consumer is through with a slot."""
         self._free.append(slot)
 
-    def abandon(self) -> None:
-        """Nobody wants the answers that are still to come; their slots become free as they arrive."""
-        self._abandoned.update(self._tasks)
+    def abandon(self, tasks: set[int]) -> None:
+        """Nobody wants the answers to these any more; their slots become free, now or as answers arrive."""
+        kept = [task for task in self._unsent if task[0] not in tasks]
+        for task in self._unsent:
+            if task[0] in tasks:
+                self.release(task[1])
+        self._unsent = deque(kept)
+        self._abandoned |= tasks & self._tasks.keys()
 
     def close(self) -> None:
         """End the processes, whatever they are at, and give the memory back."""
+        self._kill()
         for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(5)
-            if process.exitcode is None:
-                process.kill()
-                process.join()
             process.close()
         for connection in self._connections:
             connection.close()
@@ -126,11 +141,20 @@ class WorkerPool:
     def _fail(self) -> None:
         for process in self._processes:
             process.join(0.05)
+        if interrupt.stop_requested():
+            raise interrupt.Interrupted("stopped while a batch was awaited; the same command continues from the last checkpoint")
         ends = [_ending(process.exitcode) for process in self._processes if process.exitcode is not None]
         raise LussError(
             f"a loading process died (of {len(self._processes)}: {', '.join(ends) or 'its connection broke'}): most often the system killed it for "
             "lack of memory, else its own message stands above; lower data.workers or the batch size (data.workers=0 loads in the main process)"
         )
+
+
+def _kill(processes: list) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
 
 
 class _Handle:

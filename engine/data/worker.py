@@ -7,7 +7,6 @@ import mmap
 import multiprocessing
 import os
 import pickle
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..runtime.errors import LussError
+from ..runtime.interrupt import leave_to_parent
 from .decode import UnreadableImage
 from .ragged import Ragged
 from .shared_slots import SharedSlots, SlotWriter
@@ -31,7 +31,7 @@ def run(connection, slots_handle, count: int, size: int, dataset_handle) -> None
 
     An answer is (number, bytes of the slot that hold its pickle, or the pickle itself where the slot is too small).
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process decides
+    leave_to_parent(terminate=False)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     slots = SharedSlots(count, size, slots_handle.detach())
     with mmap.mmap(dataset_handle.detach(), 0, access=mmap.ACCESS_READ) as data:

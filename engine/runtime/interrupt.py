@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -16,6 +17,19 @@ def install() -> None:
     """Turn the three signals into requests, in the main process only."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _request)
+
+
+def leave_to_parent(terminate: bool) -> None:
+    """In a worker process: requests to stop that reach the whole group are the parent's to decide about.
+
+    Args:
+        terminate: SIGTERM still ends this process, since its parent uses it for that; then a group of its own keeps other senders' away.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1) if terminate else (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if terminate:
+        with contextlib.suppress(PermissionError):  # leader of a session already
+            os.setpgid(0, 0)
 
 
 def _request(number, frame) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..data import Loader
 from ..runtime import LussError, interrupt, jt
-from ..runtime.processes import barrier, rank
+from ..runtime.processes import any_process, barrier, rank
 from ..runtime.progress import Progress
 from .checkpoint import keep_copy, load_checkpoint, save_checkpoint, section
 from .larc import LarcSGD
@@ -154,7 +154,8 @@ class TrainingRun:
         # Each step is carried out as a whole. Were the updates left to the next step's graph, a checkpoint between the two would
         # change what Jittor fuses, and with it the rounding: a result would depend on when checkpoints were written.
         jt.sync_all()
-        if overlaps() and self.done + 1 < self.total:
+        stopping = interrupt.stop_requested()
+        if overlaps() and self.done + 1 < self.total and not stopping:
             self._next = self._fetch()  # the device is busy with the step: its figures are waited for below
         values = {name: float(value.item()) if isinstance(value, jt.Var) else float(value) for name, value in figures.items()}
         bad = [name for name, value in values.items() if not math.isfinite(value)]
@@ -170,12 +171,13 @@ class TrainingRun:
         epoch_ends = self.done % self.steps_per_epoch == 0
         if self.log and (self.done % self.log_every == 0 or self.done == self.total):
             self._write_log(step, values)
-        stopping = interrupt.stop_requested()
-        if stopping or epoch_ends or self._due():
-            if epoch_ends and self.done != self.total and not stopping and time.time() - self._saved_at < 5:
-                return  # epochs of seconds: once every five seconds is enough
+        copying = epoch_ends and self.keep_every > 0 and (step.epoch % self.keep_every == 0 or self.done == self.total)
+        # epochs of seconds: a checkpoint every five seconds is enough
+        saving = stopping or self._due() or copying or (epoch_ends and (self.done == self.total or time.time() - self._saved_at >= 5))
+        stopping, saving = any_process(stopping, saving)  # clocks and signals differ between processes, and saving is done together
+        if saving:
             self.save()
-            if epoch_ends and self.keep_every and (step.epoch % self.keep_every == 0 or self.done == self.total) and self.main:
+            if copying and self.main:
                 (self.folder / "checkpoints").mkdir(exist_ok=True)
                 keep_copy(self.path, self.folder / "checkpoints" / f"epoch-{step.epoch}.npz")
         if stopping:

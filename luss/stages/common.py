@@ -37,7 +37,9 @@ class Job:
         return self.folder.path
 
     def bad_images(self, folder: Manifest) -> BadImages:
-        return BadImages(len(folder.items), self.settings.data.max_unreadable, str(self.path / "bad_images.csv"))
+        """Of this process's share; processes beside the first have lists of their own."""
+        name = "bad_images.csv" if rank() == 0 else f"bad_images.{rank()}.csv"
+        return BadImages(-(-len(folder.items) // world_size()), self.settings.data.max_unreadable, str(self.path / name))
 
 
 def say(text: str) -> None:
@@ -213,7 +215,8 @@ def whole_images(job: Job, folder: Manifest, shorter: int, size: int, skip=froze
                 if position in seen:  # padding to a multiple of the processes repeats some
                     continue
                 seen.add(position)
-                pending.setdefault((int(shape["height"]), int(shape["width"])), []).append((position, image, original))
+                # a copy: a view would hold the memory of its whole batch
+                pending.setdefault((int(shape["height"]), int(shape["width"])), []).append((position, image.copy(), original))
                 held += 1
             for shape in [k for k, v in pending.items() if len(v) >= size or held >= 8 * size]:
                 group = pending.pop(shape)

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.runtime import interrupt
 from engine.runtime.errors import LussError
+from engine.runtime.interrupt import leave_to_parent
 from luss.benchmark.label_map import write_label_map
 
 PENDING = 64  # maps waiting to be written before the caller has to wait
@@ -27,12 +29,6 @@ def _write(path: str, ids: np.ndarray) -> None:
     write_label_map(path, ids)
 
 
-def _ignore_interrupts() -> None:
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 class MapWriter:
     """`put(path, ids)` returns at once unless `PENDING` maps wait; leaving the context waits for all of them.
 
@@ -43,7 +39,7 @@ class MapWriter:
     def __init__(self, settings):
         count = settings.data.workers if settings.data.workers >= 0 else min(4, max(1, (os.cpu_count() or 1) // 2))
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_ignore_interrupts) if count else None
+        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=leave_to_parent, initargs=(True,)) if count else None
         self._waiting: deque = deque()
 
     def __enter__(self) -> MapWriter:
@@ -63,6 +59,8 @@ class MapWriter:
         try:
             future.result()
         except BrokenProcessPool as error:
+            if interrupt.stop_requested():  # whoever asked this process to stop may have ended the writers, too
+                raise interrupt.Interrupted("stopped while label maps were written; the same command continues") from error
             raise LussError(f"{path}: the process that writes label maps died (killed, or out of memory); start the same command again") from error
         except OSError as error:
             raise LussError(

@@ -88,6 +88,13 @@ class Environment:
         return {"threads": np.array(int(os.environ["OMP_NUM_THREADS"])), "pid": np.array(os.getpid()), "when": np.array(time.monotonic())}
 
 
+class Wide(Numbers):
+    """Samples of 64 kB."""
+
+    def load(self, epoch, index):
+        return {"y": np.full((128, 128), index, np.int32)}
+
+
 class NeedsJittor(Numbers):
     """A data set that cannot be unpickled without Jittor."""
 

@@ -100,3 +100,10 @@ def test_a_header_that_claims_too_many_pixels_is_refused():
     data[place : place + 4] = (40_000).to_bytes(2, "big") * 2
     with pytest.raises(UnreadableImage, match="bomb.jpg: unreadable image: 40000 x 40000 pixels, more than the 268,435,456 that are decoded"):
         EncodedImage(bytes(data), "bomb.jpg")
+
+
+def test_a_size_that_differs_from_the_header_is_refused():
+    opened = EncodedImage(encoded(photo(40, 30), "PNG"), "odd.png")
+    opened.width = 41
+    with pytest.raises(UnreadableImage, match="odd.png: unreadable image: decodes to 40x30 pixels, its header promises 41x30"):
+        opened.decode(memory)

@@ -19,7 +19,7 @@ from engine.data.pack_format import PackSettings
 from engine.data.ragged import Ragged
 from engine.ops.augment_crops import augment_crops_host
 from engine.runtime.errors import LussError
-from tests.engine.data.samples import Environment, NeedsJittor, Numbers, image_tree
+from tests.engine.data.samples import Environment, NeedsJittor, Numbers, Wide, image_tree
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -291,6 +291,65 @@ def test_next_epoch_after_an_early_stop():
     with loader(Numbers(40), workers=1) as train:
         next(train.epoch(0))
         assert visited(train.epoch(1)) == visited(loader(Numbers(40)).epoch(1))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_new_iteration_ends_the_one_before(workers):
+    with loader(Numbers(40, ragged=True), 2, workers=workers) as train:
+        expected = visited(loader(Numbers(40, ragged=True), 2).epoch(1))
+        first = train.epoch(0)
+        next(first)
+        second = train.epoch(1)
+        got = visited([next(second)])
+        with pytest.raises(RuntimeError, match="ended by a later one"):
+            next(first)
+        first.close()
+        assert got + visited(second) == expected
+        third = train.epoch(0)
+        next(third)
+        time.sleep(0.3)  # all slots are in use, by answers that nobody has taken
+        assert visited(train.epoch(1)) == expected
+
+
+def test_many_large_tasks_of_one_process_do_not_block_each_other():
+    """512 samples a batch in 64 tasks, 192 of them ahead, with answers that do not fit their slots."""
+    dataset = Wide(1024)
+    with loader(dataset, 512, workers=1, shuffle=False, slot_bytes=4096) as train:
+        batches = list(train.epoch(0))
+    assert [batch["index"].tolist() for batch in batches] == [list(range(512)), list(range(512, 1024))]
+    assert all((batch["y"] == batch["index"][:, None, None]).all() for batch in batches)
+
+
+GROUP = """
+import os, signal, sys, time
+from engine.data.loader import Loader
+from engine.runtime import interrupt
+from tests.engine.data.samples import Numbers
+if __name__ == "__main__":
+    interrupt.install()
+    with Loader(Numbers(4000, seconds=0.002), 4, seed=0, workers=2, shuffle=False, drop_last=False) as loader:
+        for step, batch in enumerate(loader.epoch(0)):
+            if step == 2:
+                print("ready", flush=True)
+            if interrupt.stop_requested():
+                print(f"stopped after {step}, {[p.exitcode for p in loader._pool._processes]}", flush=True)
+                break
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_request_to_stop_that_reaches_the_whole_group_is_the_main_process_to_answer(tmp_path, number):
+    script = tmp_path / "run.py"
+    script.write_text(GROUP)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    try:
+        assert child.stdout.readline() == "ready\n"
+        os.killpg(child.pid, number)
+        said = child.communicate(timeout=60)[0]
+    finally:
+        child.kill()
+    assert child.returncode == 0 and said.startswith("stopped after") and "[None, None]" in said
 
 
 def test_waiting_is_counted_and_computing_is_not():
