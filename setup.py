@@ -53,7 +53,7 @@ setup(
         "test": ["pytest>=8.0,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "ruff>=0.17,<0.18"],
         "bench": ["torch>=2.0", "pytest-benchmark>=4,<6"],
     },
-    entry_points={"console_scripts": ["luss = luss.cli.main:main"]},
+    entry_points={"console_scripts": ["luss = luss.cli.main:run"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.9",

@@ -11,14 +11,30 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from engine.runtime.errors import LussError
 from engine.runtime.interrupt import Interrupted
+from engine.runtime.processes import world_size
 from luss.cli.commands import HANDLERS
 from luss.cli.parser import parse, print_help
 
 DONE, BUG, USER_ERROR, INTERRUPTED = 0, 1, 2, 3
 _USER_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # a full or read-only disk is no bug
+
+
+def run() -> NoReturn:
+    """The process `luss`: `main`, then the end.
+
+    After an error one of several processes ends without MPI's clean-up, which would wait for the others, while they wait for this one in
+    the next exchange: `mpirun` then ends them all.
+    """
+    code = main()
+    if code in (BUG, USER_ERROR) and world_size() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,4 +88,4 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

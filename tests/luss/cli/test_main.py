@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+USER_ERROR = 2
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -114,3 +116,13 @@ def test_help_is_fast_and_imports_nothing_heavy():
         assert luss("--help").returncode == 0
         times.append(time.perf_counter() - begin)
     assert min(times) < 0.5
+
+
+@pytest.mark.parametrize(("size", "ends"), [(1, "cleaned up"), (2, "")])
+def test_one_of_several_processes_ends_at_once_after_an_error(tmp_path, size, ends):
+    """MPI's clean-up at exit waits for the others, which would wait for this process."""
+    code = "import atexit, sys; atexit.register(print, 'cleaned up'); from luss.cli.main import run; run()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMPI_COMM_WORLD_SIZE": str(size), "OMPI_COMM_WORLD_RANK": "0"}
+    words = ["report", str(tmp_path / "nothing")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == USER_ERROR and done.stdout.strip() == ends and "luss: error: " in done.stderr
