@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from engine.features import Damage, FeatureCache, check_cache, drop_damaged
+from engine.features.layout import HEADER_FILE, is_headless
 from engine.runtime.errors import LussError
 from engine.storage.atomic import read_json
 from engine.storage.fingerprint import fingerprint
@@ -46,7 +48,7 @@ def check_features(workspace: Workspace, progress: Callable[[str, int, int], Non
 
     Args:
         progress: called with a split, bytes read, and bytes in all.
-        repair: remove what is damaged and take the stage's mark of completeness away, so that its next run makes it again.
+        repair: remove what is damaged (all of a cache that lost its header) and reopen the stage, so that its next run makes it again.
 
     Raises:
         LussError: there is no cache.
@@ -56,7 +58,11 @@ def check_features(workspace: Workspace, progress: Callable[[str, int, int], Non
         raise LussError(f"{stage.path}: no feature cache; it is made by `luss features --workspace {workspace.path}`")
     look = drop_damaged if repair else check_cache
     rows, found = 0, []
-    for folder in sorted(path.parent for path in stage.path.glob("*/cache.json")):
+    for folder in sorted(path for path in stage.path.iterdir() if is_headless(path)):
+        found.append(Damage("", f"{folder}: holds shards, but no {HEADER_FILE} that tells what they are"))
+        if repair:
+            shutil.rmtree(folder)
+    for folder in sorted(path.parent for path in stage.path.glob(f"*/{HEADER_FILE}")):
         found += look(folder, progress=functools.partial(progress, folder.name), remedy=remedy(workspace))
         rows += len(FeatureCache(folder, verify="none", partial=True)) if repair or not found else 0
     if not found and stage.done():

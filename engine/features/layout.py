@@ -191,3 +191,11 @@ def list_ranks(folder: Path) -> dict[int, Listing]:
             manifests.add(rank)
     ranks = sorted({*shards, *temporaries, *manifests})
     return {r: Listing(tuple(sorted(shards.get(r, ()))), tuple(temporaries.get(r, ())), r in manifests) for r in ranks}
+
+
+def is_headless(folder: Path) -> bool:
+    """Whether parts of a cache lie in a folder and its header does not: the header was lost, since a writer begins with it.
+
+    A folder with neither is what a kill or a full disk at a writer's very start leaves; the next writer goes on in it.
+    """
+    return folder.is_dir() and not (folder / HEADER_FILE).exists() and bool(list_ranks(folder))

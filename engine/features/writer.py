@@ -258,5 +258,3 @@ class FeatureWriter:
             line = {"closed": [len(self._used), sum(self._used.values())], "cache": self.header.digest}
             append_line(manifest_path(self.folder, self.rank), line)
             self._closed = True
-
-

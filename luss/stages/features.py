@@ -11,7 +11,8 @@ import time
 import numpy as np
 
 from engine.data import Loader, Manifest, Subset, WholeImageDataset
-from engine.features import FeatureCache, FeatureWriter, drop_damaged
+from engine.features import FeatureCache, FeatureWriter, close_absent, drop_damaged
+from engine.features.layout import HEADER_FILE, is_headless
 from engine.runtime import LussError, interrupt, jt
 from engine.runtime.processes import barrier, rank, world_size
 from engine.runtime.progress import Progress
@@ -36,9 +37,8 @@ def run(job: Job) -> dict:
     summary = {}
     for split in splits_of(job.settings):
         folder = images(job, split)
-        if rank() == 0 and (job.path / split).is_dir():
-            for damage in drop_damaged(job.path / split, thorough=False, remedy=remedy(job.workspace)):
-                say(f"features: made again: {damage.text}")
+        if rank() == 0:
+            make_ready(job, split, world_size())
         barrier()
         extract_images(job, lambda x: extract(net, x), net.channels[3], folder, split, rank(), world_size())
         barrier()
@@ -48,6 +48,20 @@ def run(job: Job) -> dict:
     rows = {split: record["rows"] for split, record in summary.items()}
     say(f"features: {', '.join(f'{n} of {split}' for split, n in rows.items())}, {net.channels[3]} values each")
     return {"rows": rows, "digests": {split: record["digest"] for split, record in summary.items()}}
+
+
+def make_ready(job: Job, split: str, processes: int) -> None:
+    """What one process does while no other writes: drop what is damaged, and finish the parts of processes that are no longer there.
+
+    Raises:
+        LussError: the cache has lost its header, or its header is damaged.
+    """
+    folder, mend = job.path / split, remedy(job.workspace)
+    if is_headless(folder):
+        raise LussError(f"{folder}: holds shards, but no {HEADER_FILE}: {mend}")
+    if (folder / HEADER_FILE).exists():  # a folder without it was left by a kill at the very start: the writers go on in it
+        for damage in drop_damaged(folder, thorough=False, remedy=mend) + close_absent(folder, processes, remedy=mend):
+            say(f"features: made again: {damage.text}")
 
 
 def extract_images(job: Job, vectors, dim: int, folder: Manifest, split: str, process: int, processes: int) -> None:

@@ -10,15 +10,17 @@ import pytest
 from PIL import Image
 
 from engine.data import list_images
-from engine.features import FeatureCache
+from engine.features import FeatureCache, FeatureWriter
+from engine.features.manifest import read_manifest
 from engine.runtime import LussError, interrupt
 from engine.storage.atomic import write_json
-from luss.feature_files import SUMMARY, check_features, open_features, splits_of
+from luss.feature_files import SUMMARY, cache_fingerprint, check_features, open_features, splits_of
 from luss.settings import load_settings
 from luss.stages.common import Job
-from luss.stages.features import _summary, extract_images
+from luss.stages.features import _summary, extract_images, make_ready
 from luss.workspace import Workspace
 from tests.engine.features.samples import contents, flip
+from tests.engine.storage.faults import kills, no_room_beyond
 
 COUNT = 30
 OPTIONS = ["data.workers=0", "features.resize=10", "features.crop=8", "features.batch_size=4", "data.max_unreadable=0.2"]
@@ -60,6 +62,7 @@ def finished(data, workspace, processes: int = 1, *options) -> Job:
     j = job(data, workspace, *options)
     summary = {}
     for split in splits_of(j.settings):
+        make_ready(j, split, processes)
         extract(j, processes, split=split)
         summary[split] = _summary(j, list_images(j.settings.data.root, split), split)
     write_json(j.path / SUMMARY, summary)
@@ -188,6 +191,93 @@ def test_damage_is_found_and_repaired_to_the_same_content(data, tmp_path, name):
     again = finished(data, tmp_path / "run", 2)
     assert {split: open_features(again.workspace, split).digest() for split in expected} == expected
     assert check_features(again.workspace, quiet)[1] == []
+
+
+# -- fewer processes than before, and a start that did not get far
+
+
+def same_pictures(j: Job, data, tmp_path) -> None:
+    """The cache of `j` has the images and colours of an undisturbed one; sizes of batches differ with the number of processes."""
+    if not (tmp_path / "undisturbed").exists():
+        finished(data, tmp_path / "undisturbed")
+    expected = open_features(Workspace(tmp_path / "undisturbed"), "train")
+    found = open_features(j.workspace, "train")
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.load()[:, :3], expected.load()[:, :3])
+
+
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_process_that_was_stopped_is_not_waited_for_by_a_run_with_fewer(data, tmp_path, after):
+    j, calls = job(data, tmp_path / "run", "run.checkpoint_minutes=0"), []
+
+    def dies(pixels):
+        calls.append(pixels.shape[0])
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return colours(pixels)
+
+    extract(j, 2, ranks=[0])
+    with pytest.raises(KeyboardInterrupt):
+        extract(j, 2, ranks=[1], vectors=dies)
+    parts = [len(np.load(path)) for path in (j.path / "train").glob("r001-*.ids.npy")]
+    assert len(parts) == after
+    again = finished(data, tmp_path / "run")
+    assert [line.get("closed") for line in read_manifest(j.path / "train" / "manifest.r001.jsonl").lines] == [None] * after + [[after, sum(parts)]]
+    assert check_features(again.workspace, quiet)[1] == []
+    same_pictures(again, data, tmp_path)
+
+
+def test_a_cache_of_two_processes_is_repaired_by_one(data, tmp_path):
+    j = finished(data, tmp_path / "run", 2)
+    flip(j.path / "train" / "r001-s00000.npy", 4100)
+    check_features(j.workspace, quiet, repair=True)
+    again = finished(data, tmp_path / "run")
+    assert check_features(again.workspace, quiet)[1] == []
+    same_pictures(again, data, tmp_path)
+    again.folder.reopen()
+    three = finished(data, tmp_path / "run", 3)  # and more processes than ever find nothing to do
+    assert check_features(three.workspace, quiet)[1] == []
+    same_pictures(three, data, tmp_path)
+
+
+def begin_writing(j: Job) -> None:
+    made_from = cache_fingerprint(j.folder, "train")
+    shard_bytes = j.settings.features.shard_mb << 20
+    FeatureWriter(j.path / "train", 4, j.settings.features.dtype, fingerprint=made_from, shard_bytes=shard_bytes).abort()
+
+
+def test_a_kill_before_the_header_is_no_dead_end(data, tmp_path):
+    j, states = job(data, tmp_path / "run"), set()
+    folder = j.path / "train"
+    for _ in kills(lambda: begin_writing(j)):
+        states.add((folder.is_dir(), (folder / "cache.json").exists()))
+        make_ready(j, "train", 1)
+        assert check_features(j.workspace, quiet, repair=True) == (0, [])
+    assert states == {(False, False), (True, False), (True, True)}
+    assert not list(folder.glob("*.tmp-*"))
+    same_pictures(finished(data, tmp_path / "run"), data, tmp_path)
+
+
+def test_no_room_for_the_header_is_no_dead_end(data, tmp_path):
+    j = job(data, tmp_path / "run")
+    with no_room_beyond(20), pytest.raises(LussError, match=r"cache\.json: no room to write it"):
+        extract(j)
+    assert (j.path / "train").is_dir()
+    same_pictures(finished(data, tmp_path / "run"), data, tmp_path)
+
+
+def test_a_cache_that_lost_its_header_is_made_anew_by_repair_alone(data, tmp_path):
+    j = finished(data, tmp_path / "run", 2)
+    (j.path / "train" / "cache.json").unlink()
+    before = contents(j.path / "train")
+    with pytest.raises(LussError, match=r"train: holds shards, but no cache\.json: run `luss features --workspace .* --repair`"):
+        make_ready(j, "train", 1)
+    rows, found = check_features(j.workspace, quiet)
+    assert rows == 0 and "train: holds shards, but no cache.json" in found[0].text and len(found) == 1
+    assert contents(j.path / "train") == before and j.folder.done()
+    assert [damage.text for damage in check_features(j.workspace, quiet, repair=True)[1]] == [found[0].text]
+    assert not (j.path / "train").exists() and (j.path / "validation").is_dir() and j.folder.done() is None
+    same_pictures(finished(data, tmp_path / "run"), data, tmp_path)
 
 
 def test_a_cache_of_other_images_is_not_taken(data, tmp_path):

@@ -5,7 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from engine.features.layout import DATA_OFFSET, HEADER_FILE, Header, list_ranks, npy_header, shard_name, shard_number
+from engine.features.layout import (
+    DATA_OFFSET,
+    HEADER_FILE,
+    Header,
+    is_headless,
+    list_ranks,
+    manifest_path,
+    npy_header,
+    shard_name,
+    shard_number,
+)
 from engine.runtime.errors import LussError
 from tests.engine.features.samples import flip
 
@@ -82,3 +92,13 @@ def test_listing_ignores_what_is_not_the_caches(tmp_path):
     assert found[0].shards == ("r000-s00000", "r000-s00001") and not found[0].manifest
     assert found[2].temporaries == ("r002-s00000.ids.npy.tmp-12",) and found[2].shards == ()
     assert found[3].manifest
+
+
+def test_headless_is_a_cache_that_lost_its_header_alone(tmp_path):
+    assert not is_headless(tmp_path / "absent") and not is_headless(tmp_path)
+    (tmp_path / "cache.json.tmp-5").write_bytes(b"{")
+    assert not is_headless(tmp_path)
+    manifest_path(tmp_path, 0).write_bytes(b"")
+    assert is_headless(tmp_path)
+    Header("float32", 3).write(tmp_path)
+    assert not is_headless(tmp_path)

@@ -15,7 +15,7 @@ from engine.features.layout import BLOCK_BYTES, data_path
 from engine.features.manifest import read_manifest
 from engine.runtime.errors import LussError
 from tests.engine.features.samples import DIM, ROW, SMALL, contents, feed, flip, vectors, write
-from tests.engine.storage.faults import failures, kills
+from tests.engine.storage.faults import failures, kills, no_room_beyond
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -272,6 +272,34 @@ def test_a_full_disk_is_reported_and_resumed_after_room_was_made(tmp_path):
         assert contents(disk / "c") == contents(tmp_path / "whole")
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_no_room_is_reported_and_what_was_committed_stays(tmp_path):
+    """Where no file system can be mounted: the third shard of 127 kB finds room for 100 kB."""
+    x = vectors(2000, 64)
+    options = {"shard_bytes": 500 * 256, "block_bytes": 60 * 256}
+    write(tmp_path / "whole", x, **options)
+    folder = tmp_path / "c"
+    complaint = r"r000-s00002\.npy: no room to write it: needed more than [\d.]+ kB, free .*make room and start again"
+    with pytest.raises(LussError, match=complaint), FeatureWriter(folder, 64, **{**SMALL, **options}) as writer:
+        writer.append(range(960), x[:960])
+        writer.flush(wait=True)
+        with no_room_beyond(100_000):
+            writer.append(range(960, 2000), x[960:])
+            writer.flush(wait=True)
+    assert not list(folder.glob("*.tmp-*"))
+    np.testing.assert_array_equal(FeatureCache(folder, partial=True, verify="full").load(), x[:960])
+    write(folder, x, **options)
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_no_room_for_the_header_leaves_a_folder_that_the_next_writer_takes(tmp_path):
+    x = write(tmp_path / "whole", vectors(50))
+    with no_room_beyond(20), pytest.raises(LussError, match=r"c/cache\.json: no room to write it"):
+        opened(tmp_path / "c")
+    assert list((tmp_path / "c").iterdir()) == []
+    write(tmp_path / "c", x)
+    assert contents(tmp_path / "c") == contents(tmp_path / "whole")
 
 
 def test_a_damaged_last_shard_and_left_overs_are_made_again(tmp_path):

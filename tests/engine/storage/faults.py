@@ -1,9 +1,11 @@
-"""Kill a piece of code at its 1st, 2nd, ... system call, or let that call fail, until the code gets through."""
+"""Kill a piece of code at its 1st, 2nd, ... system call, or let that call fail, until the code gets through; or leave its files no room."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 from collections.abc import Callable, Iterator
 
 CALLS = ("open", "fsync", "replace", "rename", "link", "unlink", "rmdir", "mkdir")
@@ -58,6 +60,17 @@ def failures(
         yield n
         return
     raise AssertionError(f"not through after {limit} calls")
+
+
+@contextlib.contextmanager
+def no_room_beyond(size: int) -> Iterator[None]:
+    """No file of this process can grow beyond `size` bytes: the kernel refuses with EFBIG, part of a write may go in, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # Python ignores the signal that would come first
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 _REAL = {name: getattr(os, name) for name in CALLS}
