@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -39,6 +40,19 @@ def image_tree(root, classes=("n01", "n02"), per_class=3, split="train", size=(6
         for i in range(per_class):
             photo(size[0] + 7 * i, size[1] + 5 * c, seed=10 * c + i).save(folder / f"{name}_{i}.JPEG", quality=90)
     return root
+
+
+@contextlib.contextmanager
+def without_privileges():
+    """As a user to whom permissions apply; for root: nobody."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 class Numbers:

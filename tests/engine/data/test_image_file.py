@@ -1,6 +1,5 @@
 """What is said of a file without decoding it; and that nothing on a disk makes us wait for ever."""
 
-import contextlib
 import errno
 import io
 import os
@@ -20,7 +19,7 @@ from PIL import Image
 from engine.data import image_file
 from engine.data.image_file import MAX_PIXELS, Facts, open_regular, read_facts, stat_file
 from engine.runtime.errors import LussError
-from tests.engine.data.samples import bomb, photo
+from tests.engine.data.samples import bomb, photo, without_privileges
 from tests.shared_folder import shared_path
 
 
@@ -119,19 +118,6 @@ def test_a_file_that_becomes_a_pipe_before_it_is_opened(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "open", late)
     assert read_facts(str(path)).reason == "a named pipe, not a file"
-
-
-@contextlib.contextmanager
-def without_privileges():
-    """As a user to whom permissions apply; for root: nobody."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 def test_no_permission():

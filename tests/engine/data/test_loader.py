@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from engine.data.pack_format import PackSettings
 from engine.data.ragged import Ragged
 from engine.ops.augment_crops import augment_crops_host
 from engine.runtime.errors import LussError
-from tests.engine.data.samples import Environment, NeedsJittor, Numbers, Wide, image_tree
+from tests.engine.data.samples import Environment, NeedsJittor, Numbers, Wide, image_tree, without_privileges
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -160,6 +161,18 @@ def test_files_that_are_no_images_are_replaced_and_counted(tmp_path, workers):
     assert found.keys() == {items[number].path for number in reasons}
     for number, reason in reasons.items():
         assert reason in found[items[number].path]
+
+
+def test_a_file_that_may_not_be_read_is_replaced_and_counted():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others as a whole
+        os.chmod(folder, 0o755)
+        items = list_images(str(image_tree(Path(folder) / "data", per_class=2)), "train").items
+        os.chmod(items[1].path, 0)
+        found = {}
+        dataset = MultiCropDataset(items, 3, (2,), (24,), (0.14,), (1.0,))
+        with without_privileges(), loader(dataset, 4, on_bad=found.__setitem__) as train:
+            (batch,) = train.epoch(0)
+        assert sorted(batch["index"].tolist()) == [0, 2, 2, 3] and found == {items[1].path: "Permission denied"}
 
 
 def test_owned_batches_can_be_kept_and_borrowed_ones_live_in_shared_memory():
