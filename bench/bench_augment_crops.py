@@ -25,9 +25,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.peers.pillow_crops import normalize
 from engine.data.decode import decode_rgb
 from engine.ops.augment_crops import augment_crops_host
-from engine.ops.augment_crops_reference import augment_levels, normalize
+from engine.ops.augment_crops_reference import augment_levels
 from tests.engine.data.samples import photo
 from tests.engine.ops.crop_samples import pack, random_plan
 

@@ -24,9 +24,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench.peers.pillow_crops import normalize
 from engine.data.decode import decode_rgb
 from engine.data.eval_plan import center_cuts, whole_cuts
-from engine.ops.augment_crops_reference import normalize
 from engine.ops.resize_crops import resize_crops_host
 from engine.ops.resize_crops_reference import resize_levels
 from tests.engine.data.samples import photo

@@ -54,6 +54,15 @@ def to_array(image: Image.Image) -> np.ndarray:
     return (pixels - MEAN) / STD
 
 
+def normalize(levels: np.ndarray) -> np.ndarray:
+    """(n, h, w, 3) uint8 -> (n, 3, h, w) float32, normalised."""
+    pixels = np.ascontiguousarray(levels.transpose(0, 3, 1, 2)).astype(np.float32)
+    pixels /= 255
+    pixels -= MEAN
+    pixels /= STD
+    return pixels
+
+
 def one_crop(image: Image.Image, size: int, scale: tuple[float, float]) -> np.ndarray:
     crop = image.crop(crop_box(image.width, image.height, scale)).resize((size, size), Image.Resampling.BILINEAR)
     if random.random() < 0.5:

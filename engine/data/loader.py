@@ -16,7 +16,7 @@ from .pool import WorkerPool
 from .ragged import Ragged
 from .worker import Bad, Part, load_part, received
 
-_PART = 8  # images a task: few enough to spread a batch over the processes, enough to make a task's overhead small
+_PART = 16  # images a task: few enough to spread a batch over the processes, enough to make a task's overhead small
 _AHEAD = 2  # batches in the making beside the one in use
 SLOT_BYTES = 32 << 20  # of shared memory a task; a task that needs more sends the rest through a pipe
 

@@ -325,11 +325,11 @@ def test_a_new_iteration_ends_the_one_before(workers):
 
 
 def test_many_large_tasks_of_one_process_do_not_block_each_other():
-    """512 samples a batch in 64 tasks, 192 of them ahead, with answers that do not fit their slots."""
-    dataset = Wide(1024)
-    with loader(dataset, 512, workers=1, shuffle=False, slot_bytes=4096) as train:
+    """1024 samples a batch in 64 tasks, 192 of them ahead, with answers that do not fit their slots."""
+    dataset = Wide(2048)
+    with loader(dataset, 1024, workers=1, shuffle=False, slot_bytes=4096) as train:
         batches = list(train.epoch(0))
-    assert [batch["index"].tolist() for batch in batches] == [list(range(512)), list(range(512, 1024))]
+    assert [batch["index"].tolist() for batch in batches] == [list(range(1024)), list(range(1024, 2048))]
     assert all((batch["y"] == batch["index"][:, None, None]).all() for batch in batches)
 
 
