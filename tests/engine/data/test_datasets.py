@@ -9,9 +9,12 @@ from engine.data.crops import correspondence_grids
 from engine.data.datasets import AnnotatedDataset, MultiCropDataset, PseudoLabelDataset, Subset, WholeImageDataset, crop_major, reduction
 from engine.data.decode import UnreadableImage, decode_image, decode_rgb
 from engine.data.folder import ImageItem, list_images
+from engine.data.ragged import Ragged
+from engine.ops.augment_crops import augment_crops_host
 from engine.ops.crop_table import CROP
 from engine.runtime.errors import LussError
 from tests.engine.data.samples import image_tree, photo
+from tests.shared_folder import shared_path
 
 BOX = ("left", "top", "width", "height")
 
@@ -72,8 +75,8 @@ def test_multi_crop_arguments(items):
         multi(items, crops=(1, 3))
 
 
-@pytest.mark.parametrize(("room", "divisor"), [(0.5, 1), (1, 1), (1.99, 1), (2, 2), (3.9, 2), (4, 4), (8, 8), (20, 8)])
-def test_images_are_reduced_only_where_no_crop_has_to_be_enlarged_for_it(room, divisor):
+@pytest.mark.parametrize(("room", "divisor"), [(0.5, 1), (1, 1), (2, 1), (3.99, 1), (4, 2), (7.9, 2), (8, 4), (16, 8), (40, 8)])
+def test_images_are_reduced_only_where_every_crop_still_has_to_be_shrunk_by_two(room, divisor):
     crops = np.zeros(2, CROP)
     crops["width"], crops["height"] = (1000, 100 * room), (900, 300 * room)
     assert reduction(crops, np.array([10, 100])) == divisor
@@ -86,7 +89,7 @@ def test_reduced_images_keep_the_place_of_their_crops(tmp_path):
     items = [ImageItem(str(path), "large.jpg", -1)]
     settings = {"crops": (2,), "min_scale": (0.3,), "max_scale": (1.0,), "with_grids": False}
     whole = multi(items, sizes=(800,), **settings).load(0, 0)
-    for size, divisor in ((200, 2), (60, 8)):
+    for size, divisor in ((110, 2), (30, 8)):
         sample = multi(items, sizes=(size,), **settings).load(0, 0)
         assert sample["image"].shape == (-(-901 // divisor), -(-1203 // divisor), 3)
         for ours, theirs in zip(sample["crops"], whole["crops"]):
@@ -99,6 +102,27 @@ def test_reduced_images_keep_the_place_of_their_crops(tmp_path):
 
 def _far(crop):
     return [crop["left"] + crop["width"], crop["top"] + crop["height"]]
+
+
+def test_crops_of_reduced_images_stay_close_to_those_of_whole_ones():
+    """Within what is asked of all crops: 2 levels on average, 6 in the worst crop; 1.5 was seen in 120 crops of 200 photographs."""
+    paths = sorted(shared_path("data", "imagenet-samples").glob("*.JPEG"))[::4]
+    items = [ImageItem(str(path), path.name, -1) for path in paths]
+    settings = {"crops": (1,), "sizes": (48,), "min_scale": (0.6,), "max_scale": (1.0,), "jitter": 0.0, "with_grids": False}
+    reduced, whole = multi(items, **settings), multi(items, **settings)
+    whole.sizes = np.array([10**6])
+    differences = []
+    for index in range(len(items)):
+        pixels = []
+        for dataset in (reduced, whole):
+            sample = dataset.load(0, index)
+            sample["crops"]["grey"], sample["crops"]["blur"] = 0, 0
+            images = Ragged.of([sample["image"]])
+            pixels.append(augment_crops_host(images.buffer, images.table, sample["crops"], 48, dtype="uint8").astype(int))
+            size = sample["image"].shape
+        if size != reduced.load(0, index)["image"].shape:
+            differences.append(np.abs(pixels[0] - pixels[1]).mean())
+    assert len(differences) > 20 and np.mean(differences) < 2 and max(differences) < 6
 
 
 def test_many_items_travel_compactly():
