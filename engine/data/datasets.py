@@ -24,8 +24,8 @@ _BOX = ("left", "top", "width", "height")
 
 
 # A crop has to be shrunk at least so much after its image was reduced. The decoder's averages are sharper than the resize's filter: where
-# hardly anything is left to shrink, crops differ from those of the whole image by 1.9 levels of 255 on average and 6.0 at worst, and training
-# on such crops cost the demo a fifth of its mIoU; from twice on by 0.9 and 1.5 (200 ImageNet photographs).
+# hardly anything is left to shrink, crops differ from those of the whole image by 1.9 levels of 255 on average and 6.0 at worst (17 on the demo's
+# textures); from twice on by 0.9 and 1.5 (200 ImageNet photographs).
 LEFT_TO_SHRINK = 2
 
 
