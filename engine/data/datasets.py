@@ -6,6 +6,7 @@ The pixels are cut, resized and augmented later, where the model is (engine/ops/
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -39,7 +40,7 @@ def reduction(crops: np.ndarray, sizes: np.ndarray) -> int:
     return next((divisor for divisor in REDUCTIONS if room.min() >= LEFT_TO_SHRINK * divisor), 1)
 
 
-class _Planned:
+class _Planned(ABC):
     """Shared by the data sets below: open all images of a task, plan their crops at once, decode each as its plan allows.
 
     In a sample's "crops" the field `image` is 0; `crop_major` fills it in for a batch.
@@ -103,8 +104,9 @@ class _Planned:
         crops["image"] = 0
         return {"image": pixels, "crops": crops, **self.more(index, image, plan)}
 
+    @abstractmethod
     def plan(self, epoch: int, numbers: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """(b, n) CROP of the images' crops, in pixels of the original images."""
 
     def extras(self, plans: np.ndarray) -> dict[str, np.ndarray]:
         """Arrays (b, ...) that follow from the plans of several images; a row of each goes into the image's sample."""

@@ -74,7 +74,6 @@ class Loader(contextlib.AbstractContextManager):
         self.rank = rank
         self.world_size = world_size
         self.data_seconds = 0.0  # how long the consumer has waited for batches
-        self.last_wait = 0.0  # for the latest batch alone
         self._borrow = borrow
         self._on_bad = on_bad
         self._slot_bytes = slot_bytes
@@ -124,8 +123,7 @@ class Loader(contextlib.AbstractContextManager):
                     raise RuntimeError("this iteration of the loader was ended by a later one, or by close()")
                 begin = time.perf_counter()
                 parts = next(source, None)
-                self.last_wait = time.perf_counter() - begin
-                self.data_seconds += self.last_wait
+                self.data_seconds += time.perf_counter() - begin
                 if parts is None:
                     return
                 for path, reason in [entry for _, bad in parts for entry in bad]:

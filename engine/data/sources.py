@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-
-import numpy as np
 
 from .decode import read_file
 from .folder import ImageItem
 from .jpeg import EncodedImage, RawImage
-from .manifest import Manifest
+from .manifest import Manifest, Names
 from .packed import PackedImages
 
 
-class Texts:
-    """Many strings in one buffer: a million paths reach a loading process as two arrays, not as a million objects."""
+class _Files:
+    """Images in files of their own; sub-classes know their paths."""
 
-    def __init__(self, texts: Iterable[str]):
-        encoded = [os.fsencode(text) for text in texts]
-        self._ends = np.cumsum([0] + [len(text) for text in encoded], dtype=np.int64)
-        self._bytes = b"".join(encoded)
+    def number(self, index: int) -> int:
+        """What an image's random draws are keyed by."""
+        return index
 
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, index: int) -> str:
-        return os.fsdecode(self._bytes[self._ends[index] : self._ends[index + 1]])
+    def open(self, index: int) -> EncodedImage:
+        """Raises: UnreadableImage."""
+        path = self.path(index)
+        return EncodedImage(read_file(path), path)
 
 
-class ImageFiles:
-    """Images in files of their own."""
+class ImageFiles(_Files):
+    """Files that a folder's items name. A million paths reach a loading process as a few arrays, not as a million objects."""
 
     def __init__(self, items: Iterable[ImageItem]):
         items = list(items)
-        self._paths = Texts(item.path for item in items)
-        self._keys = Texts(item.key for item in items)
+        self._paths = Names(*Names.pack([item.path for item in items]))
+        self._keys = Names(*Names.pack([item.key for item in items]))
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -44,21 +39,12 @@ class ImageFiles:
         """<class>/<file>."""
         return self._keys[index]
 
-    def number(self, index: int) -> int:
-        """What an image's random draws are keyed by."""
-        return index
-
     def path(self, index: int) -> str:
         return self._paths[index]
 
-    def open(self, index: int) -> EncodedImage:
-        """Raises: UnreadableImage."""
-        path = self._paths[index]
-        return EncodedImage(read_file(path), path)
 
-
-class IndexedFiles:
-    """Images in files of their own that a manifest lists; a pickle holds the manifest's path alone."""
+class IndexedFiles(_Files):
+    """Files that a manifest lists; a pickle holds the manifest's path alone."""
 
     def __init__(self, manifest: Manifest):
         self.manifest = manifest
@@ -69,16 +55,8 @@ class IndexedFiles:
     def key(self, index: int) -> str:
         return self.manifest.items.key(index)
 
-    def number(self, index: int) -> int:
-        return index
-
     def path(self, index: int) -> str:
         return self.manifest.items[index].path
-
-    def open(self, index: int) -> EncodedImage:
-        """Raises: UnreadableImage."""
-        path = self.path(index)
-        return EncodedImage(read_file(path), path)
 
 
 class PackedFiles:

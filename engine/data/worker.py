@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-import multiprocessing
-import os
 import pickle
 import sys
 import threading
@@ -16,6 +14,7 @@ import numpy as np
 from ..runtime.errors import LussError
 from ..runtime.interrupt import leave_to_parent
 from .decode import UnreadableImage
+from .parallel import die_with_parent
 from .ragged import Ragged
 from .shared_slots import SharedSlots, SlotWriter
 
@@ -32,7 +31,7 @@ def run(connection, slots_handle, count: int, size: int, dataset_handle) -> None
     An answer is (number, bytes of the slot that hold its pickle, or the pickle itself where the slot is too small).
     """
     leave_to_parent(terminate=False)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     slots = SharedSlots(count, size, slots_handle.detach())
     with mmap.mmap(dataset_handle.detach(), 0, access=mmap.ACCESS_READ) as data:
         dataset = pickle.loads(data)
@@ -195,9 +194,3 @@ def _pickled_error(error: Exception) -> bytes:
         return answer
     except Exception:  # an exception of a kind that does not travel: its text does
         return pickle.dumps(RuntimeError(f"{type(error).__name__} in a loading process: {error}"))
-
-
-def _die_with_parent() -> None:
-    # A process that hangs in a read never notices that the connection ended
-    multiprocessing.parent_process().join()
-    os._exit(1)

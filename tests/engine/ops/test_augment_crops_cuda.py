@@ -1,7 +1,6 @@
 """The CUDA kernels of augment_crops: run on the CPU against the CPU path, to the bit, and compiled by nvcc where it is."""
 
 import ctypes
-import subprocess
 
 import numpy as np
 import pytest
@@ -9,11 +8,10 @@ import pytest
 from engine.ops import augment_crops as op
 from engine.ops.augment_crops import augment_crops_host
 from engine.ops.crop_output import MEAN, STD
-from engine.ops.kernel_folder import kernel_folder
-from engine.runtime.cuda import find_nvcc
 from tests.cuda_on_cpu.harness import call, driver
 from tests.engine.data.samples import photo
 from tests.engine.ops.crop_samples import pack, plain_crops, random_plan
+from tests.engine.ops.nvcc import ARCHITECTURES, compile_launches
 
 SIZES = [(61, 47), (23, 90), (1, 1), (130, 77)]  # width, height
 
@@ -63,27 +61,11 @@ def test_no_crops(packed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", [75, 80, 86, 90])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_nvcc_compiles_what_jittor_is_given(tmp_path, architecture):
-    nvcc = find_nvcc()
-    if nvcc is None:
-        pytest.skip("nvcc is absent: neither nvcc_path nor PATH nor /usr/local/cuda holds it")
-    source = tmp_path / "launches.cu"
-    source.write_text(op._HEADER + PREAMBLE + "".join(FUNCTION % (kind, op._LAUNCH.replace("OUT0", op._POINTERS[kind])) for kind in op._POINTERS))
-    options = ["-std=c++14", f"-arch=sm_{architecture}", "--use_fast_math", f"-I{kernel_folder()}", "-Werror", "all-warnings", "-c"]  # as Jittor
-    done = subprocess.run([nvcc, *options, str(source), "-o", str(tmp_path / "launches.o")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    compile_launches(tmp_path, op, FUNCTION, architecture)
 
 
-# The names that jt.code defines around the text
-PREAMBLE = """
-#include <iostream>
-#include <string>
-#include <unordered_map>
-#define CHECK(good) if (!(good)) std::cerr
-typedef float float32;
-typedef __half float16;
-"""
 FUNCTION = """
 void run(unsigned char* in0_p, int* in1_p, int* in2_p, int64_t in2_shape0, %s* out0_p, int64_t out0_shape2, int64_t out0_shape3,
          unsigned char* out1_p, int* out2_p, std::unordered_map<std::string, double> data) { %s }
