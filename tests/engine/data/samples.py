@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from engine.data.decode import UnreadableImage
+from engine.data.loader import Loader
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -121,3 +122,11 @@ def _with_jittor(length):
 
     sys.modules.setdefault("jittor", types.ModuleType("jittor"))  # as good as imported
     return Numbers(length)
+
+
+def loader(dataset, batch_size=4, **changes):
+    return Loader(dataset, batch_size, **{"seed": 1, "workers": 0, "shuffle": True, "drop_last": True, **changes})
+
+
+def visited(batches):
+    return [batch["index"].tolist() for batch in batches]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from engine.features import DamagedShard, FeatureCache, check_cache, drop_damaged
 from engine.features.manifest import encode_line, read_manifest
 from engine.runtime.errors import LussError
+from tests.engine.data.samples import without_privileges
 from tests.engine.features.samples import contents, flip, vectors, write
 from tests.engine.storage.faults import kills
 
@@ -189,11 +192,13 @@ def test_a_kill_while_dropping_leaves_what_dropping_again_mends(folder):
     assert not list(folder.glob("*.tmp-*"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads whatever the permissions")
 def test_a_shard_without_permission(folder):
-    (folder / f"{SHARD}.npy").chmod(0)
-    with pytest.raises(DamagedShard, match=r"cannot be read \(Permission denied\)"):
-        FeatureCache(folder)
+    with tempfile.TemporaryDirectory() as open_folder:  # pytest's own folders are closed to others as a whole
+        copy = shutil.copytree(folder, Path(open_folder) / "cache")
+        os.chmod(open_folder, 0o755)
+        (copy / f"{SHARD}.npy").chmod(0)
+        with without_privileges(), pytest.raises(DamagedShard, match=r"cannot be read \(Permission denied\)"):
+            FeatureCache(copy)
 
 
 def test_no_cache_at_all(tmp_path):

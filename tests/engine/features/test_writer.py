@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from engine.features import FeatureCache, FeatureWriter, check_cache
 from engine.features.layout import BLOCK_BYTES, data_path
 from engine.features.manifest import read_manifest
 from engine.runtime.errors import LussError
+from tests.engine.data.samples import without_privileges
 from tests.engine.features.samples import DIM, ROW, SMALL, contents, feed, flip, vectors, write
 from tests.engine.storage.faults import failures, kills, no_room_beyond
 
@@ -181,11 +183,11 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         opened(tmp_path / "file" / "c")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes and reads whatever the permissions")
-def test_a_folder_without_permission(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(LussError, match="cannot be written"):
-        opened(tmp_path)
+def test_a_folder_without_permission():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others as a whole
+        os.chmod(folder, 0o555)
+        with without_privileges(), pytest.raises(LussError, match="cannot be written"):
+            opened(Path(folder))
 
 
 # -- kills, failures, damage
