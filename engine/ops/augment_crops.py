@@ -36,7 +36,6 @@ def augment_crops(
     mean: tuple[float, float, float] = MEAN,
     std: tuple[float, float, float] = STD,
     dtype: str = "float32",
-    bleed: bool = False,
 ):
     """Augmented crops of decoded images, (value / 255 - mean) / std, channels first.
 
@@ -63,9 +62,8 @@ def augment_crops(
     check_type(dtype, ("float32", "float16"))
     if not jt.flags.use_cuda:
         host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
-        return jt.array(augment_crops_host(host, images, crops, size, mean=mean, std=std, dtype=dtype, bleed=bleed))
-    length = check_pixels(pixels)
-    check_images(images, length, 3)
+        return jt.array(augment_crops_host(host, images, crops, size, mean=mean, std=std, dtype=dtype))
+    check_images(images, check_pixels(pixels), 3)
     check_crops(crops, images)
     height, width = check_size(size)
     scale, shift, _ = affine(tuple(mean), tuple(std))
@@ -98,7 +96,6 @@ def augment_crops_host(
     mean: tuple[float, float, float] = MEAN,
     std: tuple[float, float, float] = STD,
     dtype: str = "float32",
-    bleed: bool = False,
     out: np.ndarray | None = None,
     threads: int | None = None,
 ) -> np.ndarray:
@@ -111,8 +108,7 @@ def augment_crops_host(
             forked processes.
     """
     check_type(dtype)
-    length = check_pixels(pixels)
-    check_images(images, length, 3)
+    check_images(images, check_pixels(pixels), 3)
     check_crops(crops, images)
     height, width = check_size(size)
     scale, shift, halves = affine(tuple(mean), tuple(std))
@@ -124,8 +120,8 @@ def augment_crops_host(
     arguments = (pixels, images, crops, scale, shift, halves, out)
     at_pixels, at_images, at_crops, at_scale, at_shift, at_halves, at_out = (ctypes.c_void_p(array.ctypes.data) for array in arguments)
     failed = _library().luss_augment_crops_cpu(
-        at_pixels, ctypes.c_int64(length), at_images, at_crops, ctypes.c_int64(len(crops)),
-        height, width, int(bool(bleed)), TYPES[dtype], at_scale, at_shift, at_halves, at_out, min(threads, len(crops)),
+        at_pixels, at_images, at_crops, ctypes.c_int64(len(crops)),
+        height, width, TYPES[dtype], at_scale, at_shift, at_halves, at_out, min(threads, len(crops)),
     )  # fmt: skip
     if failed:
         raise MemoryError(f"augment_crops: no memory for the intermediate rows of {len(crops)} crops of {height} x {width}")

@@ -8,13 +8,30 @@
 
 namespace {
 
+luss::FixedAxis whole_axis(int extent, int out, int begin, int length) {
+    return {luss_part_axis(extent, out, 0, static_cast<float>(extent)), begin, length, false};
+}
+
 luss::FixedAxis down_axis(const luss_image* images, const luss_cut& cut, int height) {
-    return {images[cut.image].height, cut.height, cut.top, height};
+    return whole_axis(images[cut.image].height, cut.height, cut.top, height);
 }
 
 luss::FixedAxis across_axis(const luss_image* images, const luss_cut& cut, int width) {
-    return {images[cut.image].width, cut.width, cut.left, width};
+    return whole_axis(images[cut.image].width, cut.width, cut.left, width);
 }
+
+// A block of lines, each written out as soon as it is made.
+struct Written {
+    const luss::LevelOutput& out;
+    size_t stride;
+    std::vector<uint8_t> lines;
+    int64_t number = 0;
+
+    explicit Written(const luss::LevelOutput& output)
+        : out(output), stride(static_cast<size_t>(luss::whole_blocks(output.width))), lines(3 * stride * luss::BLOCK) {}
+    uint8_t* line(int y) { return &lines[3 * stride * (y % luss::BLOCK)]; }
+    void made(int y) { out.write(number, y, line(y), stride); }
+};
 
 } // namespace
 
@@ -28,9 +45,12 @@ extern "C" int luss_resize_crops_cpu(const uint8_t* pixels, const luss_image* im
         luss::FixedResizer resizer;
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < count; ++i) {
-            const auto write = [&](int y, const uint8_t* line) { out.write(i, y, line, resizer.stride); };
             try {
-                resizer.run(pixels + images[cuts[i].image].offset, down_axis(images, cuts[i], height), across_axis(images, cuts[i], width), write);
+                Written lines(out);
+                lines.number = i;
+                const luss_image& image = images[cuts[i].image];
+                resizer.run(pixels + image.offset, static_cast<size_t>(3) * image.width, down_axis(images, cuts[i], height),
+                            across_axis(images, cuts[i], width), lines);
             } catch (const std::exception&) { // must not leave the parallel block
 #pragma omp atomic write
                 failed = 1;
@@ -48,7 +68,7 @@ extern "C" int64_t luss_resize_crops_taps(const luss_image* images, const luss_c
         for (int64_t i = 0; i < count; ++i) {
             const luss::FixedAxis down = down_axis(images, cuts[i], height), across = across_axis(images, cuts[i], width);
             const int64_t at_down = taps.add(down), at_across = taps.add(across);
-            if (axes) axes[i] = {static_cast<int32_t>(at_down), static_cast<int32_t>(at_across), luss::down_before_across(down, across)};
+            if (axes) axes[i] = {static_cast<int32_t>(at_down), static_cast<int32_t>(at_across), luss_columns_first(down.axis, across.axis)};
         }
         return taps.size();
     } catch (const std::exception&) {

@@ -24,8 +24,15 @@ def resize_levels(pixels, images, cuts, size):
     return out
 
 
-def resize(image, width, height):
-    """Pillow 13's `image.resize((width, height), BILINEAR)` with any Pillow: one pass at a time, in its order."""
+def resize(image, width, height, box=None):
+    """Pillow 13's `image.resize((width, height), BILINEAR, box)` with any Pillow: one pass at a time, in its order."""
+    left, top, right, bottom = box or (0, 0, *image.size)
     columns_first = height < image.height and image.height - height > 2 * (image.width - width)
-    between = (image.width, height) if columns_first else (width, image.height)
-    return image.resize(between, Image.Resampling.BILINEAR).resize((width, height), Image.Resampling.BILINEAR)
+
+    def across(image):
+        return image.resize((width, image.height), Image.Resampling.BILINEAR, box=(left, 0, right, image.height))
+
+    def down(image):
+        return image.resize((image.width, height), Image.Resampling.BILINEAR, box=(0, top, image.width, bottom))
+
+    return across(down(image)) if columns_first else down(across(image))

@@ -19,5 +19,3 @@ struct luss_cut_axes {
 
 static_assert(sizeof(luss_cut) == 20, "luss_cut must match CUT of engine/ops/crop_table.py");
 static_assert(sizeof(luss_cut_axes) == 12, "luss_cut_axes must match (n, 3) int32 of engine/ops/resize_crops.py");
-
-constexpr int LUSS_FIXED_BITS = 22; /* 32 - 8 - 2: a level of 8 bits, a sum that may swing beyond both ends */

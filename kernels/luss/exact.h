@@ -9,12 +9,18 @@
 LUSS_BOTH float luss_add(float a, float b) { return __fadd_rn(a, b); }
 LUSS_BOTH float luss_mul(float a, float b) { return __fmul_rn(a, b); }
 LUSS_BOTH float luss_div(float a, float b) { return __fdiv_rn(a, b); }
-LUSS_BOTH float luss_sqrt(float a) { return __fsqrt_rn(a); }
+LUSS_BOTH double luss_add(double a, double b) { return __dadd_rn(a, b); }
+LUSS_BOTH double luss_mul(double a, double b) { return __dmul_rn(a, b); }
+LUSS_BOTH double luss_div(double a, double b) { return __ddiv_rn(a, b); }
+LUSS_BOTH double luss_sqrt(double a) { return __dsqrt_rn(a); }
 #else
 LUSS_BOTH float luss_add(float a, float b) { return a + b; }
 LUSS_BOTH float luss_mul(float a, float b) { return a * b; }
 LUSS_BOTH float luss_div(float a, float b) { return a / b; }
-LUSS_BOTH float luss_sqrt(float a) { return sqrtf(a); }
+LUSS_BOTH double luss_add(double a, double b) { return a + b; }
+LUSS_BOTH double luss_mul(double a, double b) { return a * b; }
+LUSS_BOTH double luss_div(double a, double b) { return a / b; }
+LUSS_BOTH double luss_sqrt(double a) { return sqrt(a); }
 #endif
 
 namespace luss {

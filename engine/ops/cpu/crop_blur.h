@@ -1,68 +1,67 @@
-// Gaussian blur of the planes of a crop, edges replicated: the filter and its fixed point are luss/blur_taps.h's. Rows first, then columns
-// with 16 bits in between; rounded to 8 bits once, at the end (Pillow rounds after each of its six passes).
+// Gaussian blur of the planes of a crop; the arithmetic is luss/box_blur.h's. Each pass slides one sum along 16 lines at once: rows are transposed
+// for it, 16 by 16 bytes, columns are not. What stands between the passes stays in the first-level cache.
 #pragma once
-#include "crop_resize.h"
-#include "luss/blur_taps.h"
+#include <algorithm>
+#include <vector>
+
+#include "lanes.h"
+#include "luss/box_blur.h"
+#include "planes.h"
 
 namespace luss {
 
-struct Blur {
-    int radius = 0;
-    std::vector<uint16_t> weights; // [0] the centre; of 2^16
-    std::vector<uint16_t> row;
-    Planes result;
-
-    void make(float sigma) {
-        const box_filter box = make_box(sigma);
-        radius = blur_radius(box);
-        weights.resize(radius + 1);
-        for (int k = 0; k <= radius; ++k) weights[k] = static_cast<uint16_t>(blur_weight(box, k));
-        while (radius > 0 && weights[radius] == 0) --radius;
-    }
-
-    static uint16_t scaled(unsigned value, unsigned weight) { return static_cast<uint16_t>(value * weight >> 16); }
-
-    void run(Planes& planes, int count) {
+class Blur {
+  public:
+    void run(Planes& planes, float sigma, int channels) {
+        box_ = luss_make_box(sigma);
+        if (box_.inner == 1u << 24) return; // nothing but the pixel itself
         const int width = planes.width, height = planes.height, stride = planes.stride;
-        result.shape(height, width);
-        row.resize(stride + 2 * radius + 64);
-        uint16_t* const line = row.data() + radius;
-        const uint16_t bias = static_cast<uint16_t>(blur_bias(radius));
-        for (int c = 0; c < count; ++c) {
-            const uint8_t* source = planes.plane(c);
-            for (int y = 0; y < height; ++y) {
-                const uint8_t* middle = source + static_cast<size_t>(y) * stride;
-#pragma omp simd
-                for (int x = 0; x < width; ++x) line[x] = static_cast<uint16_t>(bias + scaled(static_cast<uint16_t>(middle[x] << BLUR_FRACTION), weights[0]));
-                for (int k = 1; k <= radius; ++k) {
-                    const uint8_t* above = source + static_cast<size_t>(std::max(y - k, 0)) * stride;
-                    const uint8_t* below = source + static_cast<size_t>(std::min(y + k, height - 1)) * stride;
-                    const uint16_t weight = weights[k];
-#pragma omp simd
-                    for (int x = 0; x < width; ++x)
-                        line[x] = static_cast<uint16_t>(line[x] + scaled(static_cast<uint16_t>((above[x] + below[x]) << BLUR_FRACTION), weight));
-                }
-                for (int k = 1; k <= radius; ++k) line[-k] = line[0], line[width - 1 + k] = line[width - 1];
-                horizontal(line, width, bias, result.plane(c) + static_cast<size_t>(y) * stride);
-            }
+        for (auto& room : rooms_) room.resize(static_cast<size_t>(BLOCK) * std::max(stride, height));
+        for (int y = 0; y < height; y += BLOCK)
+            for (int c = 0; c < channels; ++c) along_rows(planes.line(y) + static_cast<size_t>(c) * stride, planes.pitch(), width);
+        for (int x = 0; x < channels * stride; x += BLOCK) {
+            uint8_t* const top = planes.line(0) + x;
+            pass(top, planes.pitch(), height, rooms_[0].data(), BLOCK);
+            pass(rooms_[0].data(), BLOCK, height, rooms_[1].data(), BLOCK);
+            pass(rooms_[1].data(), BLOCK, height, top, planes.pitch());
         }
     }
 
-    void horizontal(const uint16_t* __restrict line, int width, uint16_t bias, uint8_t* __restrict out) const {
-        constexpr int TILE = 32;
-        for (int x0 = 0; x0 < width; x0 += TILE) { // reads up to TILE - 1 words past the line's end, which `row` has
-            uint16_t sum[TILE];
-            const uint16_t start = static_cast<uint16_t>(bias + (1 << (BLUR_FRACTION - 1)));
-#pragma omp simd
-            for (int i = 0; i < TILE; ++i) sum[i] = static_cast<uint16_t>(start + scaled(line[x0 + i], weights[0]));
-            for (int k = 1; k <= radius; ++k) {
-                const uint16_t weight = weights[k];
-#pragma omp simd
-                for (int i = 0; i < TILE; ++i)
-                    sum[i] = static_cast<uint16_t>(sum[i] + scaled(static_cast<uint16_t>(line[x0 + i - k] + line[x0 + i + k]), weight));
+  private:
+    luss_box box_;
+    std::vector<uint8_t> rooms_[2]; // (length, BLOCK)
+
+    void along_rows(uint8_t* lines, size_t pitch, int width) {
+        uint8_t *const here = rooms_[0].data(), *const there = rooms_[1].data();
+        for (int x = 0; x < width; x += BLOCK) turn(lines + x, pitch, here + x * BLOCK, BLOCK);
+        pass(here, BLOCK, width, there, BLOCK);
+        pass(there, BLOCK, width, here, BLOCK);
+        pass(here, BLOCK, width, there, BLOCK);
+        for (int x = 0; x < width; x += BLOCK) turn(there + x * BLOCK, BLOCK, lines + x, pitch);
+    }
+
+    static void turn(const uint8_t* in, size_t pitch, uint8_t* out, size_t out_pitch) {
+        b16 tile[BLOCK];
+        for (int i = 0; i < BLOCK; ++i) tile[i] = load<b16>(in + i * pitch);
+        transpose<b16, b16, BLOCK>(tile);
+        for (int i = 0; i < BLOCK; ++i) store(out + i * out_pitch, tile[i]);
+    }
+
+    // One box along `count` rows of BLOCK bytes each.
+    void pass(const uint8_t* in, size_t step, int count, uint8_t* out, size_t out_step) const {
+        const int radius = box_.radius, last = count - 1;
+        const vi inner = static_cast<int32_t>(box_.inner) + vi{}, outer = static_cast<int32_t>(box_.outer) + vi{}, half = (1 << 23) + vi{};
+        for (int part = 0; part < BLOCK; part += LANES, in += LANES, out += LANES) {
+            const auto at = [=](int i) { return numbers(load<vb>(in + std::min(std::max(i, 0), last) * step)); };
+            vi inside = {};
+            for (int k = -radius - 1; k < radius; ++k) inside += at(k); // of the pixel before the first one
+            vi entering = at(radius);
+            for (int i = 0; i < count; ++i) {
+                const vi left = at(i - radius - 1), right = at(i + radius + 1);
+                inside += entering - left;
+                store(out + i * out_step, levels<24>(inside * inner + ((left + right) * outer + half)));
+                entering = right;
             }
-            const int valid = std::min(TILE, width - x0);
-            for (int i = 0; i < valid; ++i) out[x0 + i] = static_cast<uint8_t>(std::min(sum[i] >> BLUR_FRACTION, 255));
         }
     }
 };

@@ -1,8 +1,9 @@
 // Colour jitter and grey over the planes of a crop; the arithmetic is luss/pixel_colour.h's. Values stay in registers from one step to the
 // next; the picture is walked twice only because contrast needs the mean of what is before it. No branch depends on a pixel.
 #pragma once
-#include "crop_resize.h"
+#include "lanes.h"
 #include "luss/pixel_colour.h"
+#include "planes.h"
 
 namespace luss {
 
@@ -14,27 +15,26 @@ struct Colour {
 
     // Steps [from, to) of `steps` on every pixel; returns the sum of the luma after them where `summing`.
     uint64_t walk(Planes& planes, int steps, int from, int to, bool summing, bool grey) const {
-        uint8_t *r = planes.plane(0), *g = planes.plane(1), *b = planes.plane(2);
         uint64_t total = 0;
         for (int y = 0; y < planes.height; ++y) {
+            uint8_t *const r = planes.line(y), *const g = r + planes.stride, *const b = g + planes.stride;
             vi sums = {};
             for (int x = 0; x < planes.width; x += LANES) {
-                const size_t at = static_cast<size_t>(y) * planes.stride + x;
-                pixel<vf> p = {floats(load<vb>(r + at)), floats(load<vb>(g + at)), floats(load<vb>(b + at))};
+                pixel<vf> p = {floats(load<vb>(r + x)), floats(load<vb>(g + x)), floats(load<vb>(b + x))};
                 for (int i = from; i < to; ++i) colour_step(steps >> 4 * i & 15, p, crop, mean, shift);
                 if (summing) sums += lane_numbers() < planes.width - x ? truncated(luma(p)) : vi{};
                 if (grey) p.r = luma(p);
-                store(r + at, bytes(p.r));
-                if (grey) continue; // one plane stands for all three
-                store(g + at, bytes(p.g));
-                store(b + at, bytes(p.b));
+                store(r + x, bytes(p.r));
+                if (grey) continue; // one channel stands for all three
+                store(g + x, bytes(p.g));
+                store(b + x, bytes(p.b));
             }
             for (int i = 0; i < LANES; ++i) total += static_cast<uint64_t>(sums[i]);
         }
         return total;
     }
 
-    // Jitter, then grey. With crop.grey only plane 0 holds the result.
+    // Jitter, then grey. With crop.grey only the first channel holds the result.
     void run(Planes& planes) {
         if (crop.order < 0) {
             if (crop.grey) walk(planes, 0, 0, 0, false, true);

@@ -19,6 +19,7 @@ constexpr int LANES = 4;
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 typedef uint8_t vb __attribute__((vector_size(LANES)));
 typedef uint8_t b16 __attribute__((vector_size(16)));
 
@@ -31,6 +32,25 @@ template <class V> inline void store(void* p, V v) { std::memcpy(p, &v, sizeof v
 
 inline vf floats(vi v) { return __builtin_convertvector(v, vf); }
 inline vi truncated(vf v) { return __builtin_convertvector(v, vi); }
+
+// Bytes to whole numbers; and sums in 2^-BITS of a level, unsigned, below 2^(32 - BITS) levels, to levels cut off at 255.
+#if defined(__AVX512BW__)
+inline vi numbers(vb v) { return (vi)_mm512_cvtepu8_epi32((__m128i)v); }
+template <int BITS> inline vb levels(vi sum) { return (vb)_mm512_cvtusepi32_epi8(_mm512_srli_epi32((__m512i)sum, BITS)); }
+#elif defined(__AVX2__)
+inline vi numbers(vb v) { return (vi)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)v)); }
+template <int BITS> inline vb levels(vi sum) {
+    const __m256i whole = _mm256_srli_epi32((__m256i)sum, BITS);
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    return (vb)_mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+}
+#else
+inline vi numbers(vb v) { return __builtin_convertvector(v, vi); }
+template <int BITS> inline vb levels(vi sum) {
+    const vi whole = (vi)((vu)sum >> BITS), white = 255 + vi{};
+    return __builtin_convertvector(whole < white ? whole : white, vb);
+}
+#endif
 
 // Bytes to floats and back (lanes in [0, 256), cut off), smaller, larger, and whole numbers towards zero: g++ 12 makes poor code of these from the extension alone.
 #if defined(__AVX512BW__)

@@ -15,9 +15,9 @@ class TapTable {
 
     int64_t size() const { return size_; }
 
-    // Where the axis begins.
+    // Where the axis, of a whole image, begins.
     int64_t add(const FixedAxis& axis) {
-        const auto found = known_.insert({std::make_tuple(axis.extent, axis.out, axis.begin, axis.length), size_});
+        const auto found = known_.insert({std::make_tuple(axis.axis.extent, axis.axis.out, axis.begin, axis.length), size_});
         if (!found.second) return found.first->second;
         const int64_t begin = size_;
         size_ += 2 * (static_cast<int64_t>(axis.length) + 1);
