@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,14 @@ from .crop_output import MEAN, STD, TYPES, affine, check_type, result_array, wor
 from .kernel_folder import kernel_folder
 
 _HEADER = '#include "luss/augment_crops.cuh"'
-# in0 pixels, in1 images, in2 crops; out0 the crops, out1 8-bit planes, out2 sums of luma (64 bits each). Stream 0 is Jittor's.
+# in0 pixels, in1 images, in2 crops; out0 the crops, out1 8-bit planes, out2 sums of luma (64 bits each), out3 taps. Stream 0 is Jittor's.
 _LAUNCH = """
-luss::channels norm;
+luss::level_scale norm;
 norm.scale[0] = data["scale0"], norm.scale[1] = data["scale1"], norm.scale[2] = data["scale2"];
 norm.shift[0] = data["shift0"], norm.shift[1] = data["shift1"], norm.shift[2] = data["shift2"];
 cudaError_t error = luss::augment_crops((const uint8_t*)in0_p, (const luss_image*)in1_p, (const luss_crop*)in2_p, (int)in2_shape0,
-    (int)out0_shape2, (int)out0_shape3, (int)data["bleed"], (float)data["blur"], norm, (uint8_t*)out1_p, (unsigned long long*)out2_p,
-    OUT0, (cudaStream_t)0);
+    (int)out0_shape2, (int)out0_shape3, (int)data["taps"], (float)data["blur"], norm, (int32_t*)out3_p, (uint8_t*)out1_p,
+    (unsigned long long*)out2_p, OUT0, (cudaStream_t)0);
 CHECK(error == cudaSuccess) << "augment_crops: " << cudaGetErrorString(error);
 """
 _POINTERS = {"float32": "(float*)out0_p", "float16": "(__half*)out0_p"}
@@ -39,8 +40,10 @@ def augment_crops(
 ):
     """Augmented crops of decoded images, (value / 255 - mean) / std, channels first.
 
-    The arithmetic is Pillow's (engine.ops.augment_crops_reference): jitter and grey to the bit, the resized crop within one level of 255 and a
-    quarter level on average, the blur within half a level on average (more at the border, which Pillow replicates after each of its passes).
+    `value` is, to the bit, that of Pillow's chain (engine.ops.augment_crops_reference): crop and resize(BILINEAR), its jitter as torchvision does
+    it, convert("L"), GaussianBlur. A box of fractions is `resize(.., box=box)` of the pixels that it touches by 1/1024 or more. As in Pillow 13
+    resizing begins with the columns where the height shrinks by more than twice as many pixels as the width, else with the rows. Earlier
+    versions always began with the rows: such crops differ from theirs by one level in some pixels before jitter.
 
     Args:
         pixels: The images' bytes; what lies between images is not read.
@@ -49,7 +52,6 @@ def augment_crops(
         size: Height and width of every result, at least 1.
         mean, std: Of the channels, on a scale of 0 to 1; std > 0.
         dtype: "float32" or "float16".
-        bleed: The filter may reach over the box's edge into the image, as when the whole image is resized and the box cut out after that.
 
     Returns: jt.Var (n, 3, h, w); n == 0 is fine.
     Raises: ValueError names the argument and record, what was found and what was expected: an image outside the buffer, a box outside its
@@ -69,14 +71,16 @@ def augment_crops(
     scale, shift, _ = affine(tuple(mean), tuple(std))
     if len(crops) == 0:
         return jt.zeros((0, 3, height, width), dtype)
-    if len(crops) * -(-height // 8) * -(-width // 32) >= 1 << 31:
+    taps = most_taps(crops, height, width)
+    numbers = len(crops) * (4 + (2 + taps) * (height + width))  # crop_table of the header
+    if len(crops) * -(-height // 32) * -(-width // 32) >= 1 << 31 or numbers >= 1 << 31:
         raise ValueError(f"crops, size: {len(crops)} crops of {height} x {width} are too many for one launch, split them")
-    data = {"bleed": float(bool(bleed)), "blur": float(crops["blur"].max())}
+    data = {"taps": float(taps), "blur": float(crops["blur"].max())}
     data.update({f"{name}{c}": float(values[c]) for name, values in (("scale", scale), ("shift", shift)) for c in range(3)})
     count = len(crops)
     outputs = jt.code(
-        [(count, 3, height, width), (count * 3 * height * width,), (count, 2)],
-        [dtype, "uint8", "int32"],
+        [(count, 3, height, width), (count * 3 * height * width,), (count, 2), (numbers,)],
+        [dtype, "uint8", "int32", "int32"],
         [pixels if isinstance(pixels, jt.Var) else jt.array(pixels), jt.array(words(images)), jt.array(words(crops))],
         cuda_header=_HEADER,
         cuda_src=_LAUNCH.replace("OUT0", _POINTERS[dtype]),
@@ -126,6 +130,11 @@ def augment_crops_host(
     if failed:
         raise MemoryError(f"augment_crops: no memory for the intermediate rows of {len(crops)} crops of {height} x {width}")
     return out
+
+
+def most_taps(crops: np.ndarray, height: int, width: int) -> int:
+    """At least as many taps as any row or column of these crops, at least one, is made of."""
+    return 2 * math.ceil(max(1.0, float(crops["height"].max()) / height, float(crops["width"].max()) / width)) + 1
 
 
 @functools.cache
