@@ -96,20 +96,20 @@ __global__ void __launch_bounds__(CROP_THREADS) crop_resize_kernel(const uint8_t
     const luss_crop crop = crops[number];
     const luss_image image = images[crop.image];
     const crop_axis down = {table.rows_of(number), height + width}, across = {down.entries + height, down.pitch};
-    int result[CUT_EACH][3];
-    fixed_tile(pixels + image.offset, 3 * static_cast<int64_t>(image.width), table.of_crop(number)[0] != 0, down, across, height, width, left, top, chunk,
-               result);
+    fixed_tile(pixels + image.offset, 3 * static_cast<int64_t>(image.width), table.of_crop(number)[0] != 0, down, across, height, width, left, top,
+               chunk);
 
     const int steps = crop.order < 0 ? 0 : luss_steps(crop.order), before = crop.order < 0 ? 0 : steps_before_contrast(steps);
     const float shift = static_cast<float>(luss_hue_shift(crop.hue));
     const int64_t area = static_cast<int64_t>(height) * width;
     const int x = left + static_cast<int>(threadIdx.x);
     int grey = 0;
-    for (int j = 0; j < CUT_EACH; ++j) {
-        const int y = top + static_cast<int>(threadIdx.y) + j * CUT_LINES;
+#pragma unroll 1
+    for (int line = threadIdx.y; line < CUT_TILE; line += CUT_LINES) {
+        const int y = top + line;
         if (x >= width || y >= height) continue;
-        pixel<exact> p = {exact{static_cast<float>(to_level(result[j][0]))}, exact{static_cast<float>(to_level(result[j][1]))},
-                          exact{static_cast<float>(to_level(result[j][2]))}};
+        const auto level = [&](int c) { return exact{static_cast<float>(chunk.level[line][c][threadIdx.x])}; };
+        pixel<exact> p = {level(0), level(1), level(2)};
         for (int i = 0; i < before; ++i) colour_step(steps >> 4 * i & 15, p, crop, 0.0f, shift);
         if (crop.order >= 0) grey += static_cast<int>(luma(p).v);
         uint8_t* to = planes + 3 * area * number + static_cast<int64_t>(y) * width + x;

@@ -35,13 +35,14 @@ template <class Axis> __device__ __forceinline__ void fixed_reach(const Axis& ax
     high = first_end > second_end ? first_end : second_end;
 }
 
-/* Sums of 2^-22 of a level, rounding included: result[j] belongs to the pixel (top + threadIdx.y + CUT_LINES j, left + threadIdx.x), and is
-   only good where that lies in the result. source: the pixel 0 of both axes. Axis: first(i), count(i) and weight(i, k) of the result's pixel i. */
+/* Leaves the tile's levels in `chunk`: each thread those of its own column and rows threadIdx.y + CUT_LINES j, good where they lie in the result,
+   so none needs a barrier. source: the pixel 0 of both axes. Axis: first(i), count(i) and weight(i, k) of the result's pixel i. */
 template <class Axis>
 __device__ __forceinline__ void fixed_tile(const uint8_t* source, int64_t pitch, bool columns_first, const Axis& down, const Axis& across, int height,
-                                           int width, int left, int top, fixed_chunk& chunk, int (&result)[CUT_EACH][3]) {
+                                           int width, int left, int top, fixed_chunk& chunk) {
     const int tx = threadIdx.x, ty = threadIdx.y, x = left + tx;
     const int final_x = (left + CUT_TILE < width ? left + CUT_TILE : width) - 1, final_y = (top + CUT_TILE < height ? top + CUT_TILE : height) - 1;
+    int result[CUT_EACH][3]; // sums of 2^-22 of a level, rounding included
     for (int j = 0; j < CUT_EACH; ++j)
         for (int c = 0; c < 3; ++c) result[j][c] = 1 << (LUSS_FIXED_BITS - 1);
     int from, until, first = 0, count = 0; // of the tile, along the axis of the second pass; of this thread's column
@@ -58,6 +59,7 @@ __device__ __forceinline__ void fixed_tile(const uint8_t* source, int64_t pitch,
                 const int y = top + ty + j * CUT_LINES;
                 if (y >= height) continue;
                 const uint8_t* p = source + down.first(y) * pitch + 3 * static_cast<int64_t>(column);
+#pragma unroll 1
                 for (int k = 0, taps = down.count(y); k < taps; ++k, p += pitch) {
                     const int weight = down.weight(y, k);
                     for (int c = 0; c < 3; ++c) sum[j][c] += weight * p[c];
@@ -69,6 +71,7 @@ __device__ __forceinline__ void fixed_tile(const uint8_t* source, int64_t pitch,
                 const int wanted = base + ty + j * CUT_LINES;
                 line[j] = source + (wanted < until ? wanted : until - 1) * pitch + 3 * static_cast<int64_t>(first);
             }
+#pragma unroll 1
             for (int k = 0; k < count; ++k) {
                 const int weight = across.weight(x, k);
                 for (int j = 0; j < CUT_EACH; ++j)
@@ -80,6 +83,7 @@ __device__ __forceinline__ void fixed_tile(const uint8_t* source, int64_t pitch,
         __syncthreads();
         if (columns_first) {
             const int low = first > base ? first : base, end = first + count, high = end < base + CUT_TILE ? end : base + CUT_TILE;
+#pragma unroll 1
             for (int k = low; k < high; ++k) {
                 const int weight = across.weight(x, k - first);
                 for (int j = 0; j < CUT_EACH; ++j)
@@ -91,6 +95,7 @@ __device__ __forceinline__ void fixed_tile(const uint8_t* source, int64_t pitch,
                 if (y >= height) continue;
                 const int begin = down.first(y), end = begin + down.count(y);
                 const int low = begin > base ? begin : base, high = end < base + CUT_TILE ? end : base + CUT_TILE;
+#pragma unroll 1
                 for (int k = low; k < high; ++k) {
                     const int weight = down.weight(y, k - begin);
                     for (int c = 0; c < 3; ++c) result[j][c] += weight * chunk.level[k - base][c][tx];
@@ -99,6 +104,8 @@ __device__ __forceinline__ void fixed_tile(const uint8_t* source, int64_t pitch,
         }
         __syncthreads();
     }
+    for (int j = 0; j < CUT_EACH; ++j)
+        for (int c = 0; c < 3; ++c) chunk.level[ty + j * CUT_LINES][c][tx] = static_cast<uint8_t>(to_level(result[j][c]));
 }
 
 } // namespace luss

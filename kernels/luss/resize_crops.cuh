@@ -35,17 +35,17 @@ __global__ void __launch_bounds__(CUT_TILE * CUT_LINES) resize_cut_kernel(const 
     const luss_image image = images[cuts[number].image];
     const luss_cut_axes at = axes[number];
     const table_axis down = {taps, taps + at.down}, across = {taps, taps + at.across};
-    int result[CUT_EACH][3];
-    fixed_tile(pixels + image.offset, 3 * static_cast<int64_t>(image.width), at.columns_first != 0, down, across, height, width, left, top, chunk, result);
+    fixed_tile(pixels + image.offset, 3 * static_cast<int64_t>(image.width), at.columns_first != 0, down, across, height, width, left, top, chunk);
 
     const int64_t area = static_cast<int64_t>(height) * width;
     const int x = left + static_cast<int>(threadIdx.x);
-    for (int j = 0; j < CUT_EACH; ++j) {
-        const int y = top + static_cast<int>(threadIdx.y) + j * CUT_LINES;
+#pragma unroll 1
+    for (int line = threadIdx.y; line < CUT_TILE; line += CUT_LINES) {
+        const int y = top + line;
         if (x >= width || y >= height) continue;
         T* const to = out + 3 * area * number + static_cast<int64_t>(y) * width + x;
         for (int c = 0; c < 3; ++c)
-            put_level(to + c * area, luss_add(luss_mul(static_cast<float>(to_level(result[j][c])), norm.scale[c]), norm.shift[c]));
+            put_level(to + c * area, luss_add(luss_mul(static_cast<float>(chunk.level[line][c][threadIdx.x]), norm.scale[c]), norm.shift[c]));
     }
 }
 

@@ -49,19 +49,25 @@ class Blur {
 
     // One box along `count` rows of BLOCK bytes each.
     void pass(const uint8_t* in, size_t step, int count, uint8_t* out, size_t out_step) const {
-        const int radius = box_.radius, last = count - 1;
+        const int radius = box_.radius, last = count - 1, head = std::min(radius + 1, count), tail = std::max(head, last - radius);
         const vi inner = static_cast<int32_t>(box_.inner) + vi{}, outer = static_cast<int32_t>(box_.outer) + vi{}, half = (1 << 23) + vi{};
         for (int part = 0; part < BLOCK; part += LANES, in += LANES, out += LANES) {
-            const auto at = [=](int i) { return numbers(load<vb>(in + std::min(std::max(i, 0), last) * step)); };
+            const auto row = [=](int i) { return in + std::min(std::max(i, 0), last) * step; };
             vi inside = {};
-            for (int k = -radius - 1; k < radius; ++k) inside += at(k); // of the pixel before the first one
-            vi entering = at(radius);
-            for (int i = 0; i < count; ++i) {
-                const vi left = at(i - radius - 1), right = at(i + radius + 1);
-                inside += entering - left;
-                store(out + i * out_step, levels<24>(inside * inner + ((left + right) * outer + half)));
-                entering = right;
-            }
+            for (int k = -radius - 1; k < radius; ++k) inside += numbers(load<vb>(row(k))); // of the pixel before the first one
+            vi entering = numbers(load<vb>(row(radius)));
+            uint8_t* to = out;
+            const auto slide = [&](const uint8_t* left, const uint8_t* right) {
+                const vi behind = numbers(load<vb>(left)), ahead = numbers(load<vb>(right));
+                inside += entering - behind;
+                store(to, levels<24>(inside * inner + ((behind + ahead) * outer + half)));
+                entering = ahead;
+                to += out_step;
+            };
+            for (int i = 0; i < head; ++i) slide(row(i - radius - 1), row(i + radius + 1));
+            const uint8_t *left = row(0), *right = left + (2 * static_cast<size_t>(radius) + 2) * step;
+            for (int i = head; i < tail; ++i, left += step, right += step) slide(left, right);
+            for (int i = tail; i < count; ++i) slide(row(i - radius - 1), row(i + radius + 1));
         }
     }
 };

@@ -80,6 +80,7 @@ struct FixedResizer {
     // A ring of rows stands between the passes: what a row needs, and what its last block made beyond it.
     template <class Lines> void rows_first(const uint8_t* image, size_t pitch, Lines& lines) {
         const size_t capacity = (static_cast<size_t>(rows.span) + 2 * BLOCK - 1) / BLOCK * BLOCK, size = static_cast<size_t>(3) * stride;
+        const int length = 3 * (columns.end - columns.begin);
         between.resize(capacity * size);
         int made = rows.begin;
         const auto slot = [&](int row) { return &between[(row - rows.begin) % capacity * size]; };
@@ -87,6 +88,9 @@ struct FixedResizer {
             for (; made < rows.first[y] + rows.count[y]; made += BLOCK) {
                 const uint8_t* source[BLOCK];
                 for (int r = 0; r < BLOCK; ++r) source[r] = image + std::min(made + r, rows.end - 1) * pitch;
+                // the next block's pixels are asked for here: a strip of each of 16 rows at a time is what no hardware sees through
+                for (int r = made + BLOCK; r < std::min(made + 2 * BLOCK, rows.end); ++r)
+                    for (int j = 0; j < length; j += 64) __builtin_prefetch(image + r * pitch + j, 0, 2);
                 along_rows(source, slot(made));
             }
             for (int k = 0; k < rows.count[y]; ++k) sources[k] = slot(rows.first[y] + k);
