@@ -9,7 +9,7 @@ import numpy as np
 from .crop_table import CROP, IMAGE
 
 SLACK = 1 / 1024  # of a pixel: a box of fractions may end that much outside its image
-LARGEST_BLUR = 8.0  # LUSS_BLUR_RADIUS of kernels/luss/blur_taps.h is made for it
+LARGEST_BLUR = 8.0  # LUSS_LARGEST_REACH of kernels/luss/box_blur.h is made for it
 _SIDE = float(np.iinfo(np.int32).max)
 _WHOLE = {"image": (0, _SIDE), "flip": (0, 1), "order": (-1, 23), "grey": (0, 1)}
 _RANGES = {

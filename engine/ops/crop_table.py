@@ -13,11 +13,11 @@ IMAGE = np.dtype([("offset", "<i8"), ("height", "<i4"), ("width", "<i4")])
 
 # One crop, 52 bytes. left, top, width and height are in pixels of the decoded image; they are whole numbers where the image was decoded
 # at full size, and may be fractions where it was scaled while decoding. What is done, in this order:
-#   1. cut the box out and resize it, antialiased bilinear (Pillow's: the filter's support grows with the box; taps end at the box)
+#   1. cut the box out and resize it, antialiased bilinear (Pillow's: the filter's support grows with the box; taps end at the pixels it touches)
 #   2. flip: mirror left and right
 #   3. order >= 0: colour jitter, the four steps 0 brightness, 1 contrast, 2 saturation, 3 hue in the order ORDERS[order]; -1: none
 #   4. grey: replace by the ITU-R 601-2 luma in all three channels
-#   5. blur > 0: Gaussian of that standard deviation in output pixels, as three box blurs
+#   5. blur > 0: Gaussian of that standard deviation in output pixels (Pillow's: three box blurs along the rows, three down the columns)
 CROP = np.dtype(
     [
         ("image", "<i4"),  # row of the IMAGE array

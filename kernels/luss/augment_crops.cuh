@@ -160,8 +160,8 @@ __device__ __forceinline__ void box_run(const luss_box& box, const uint8_t* in, 
 }
 
 /* The six passes, from `here` and back to it, by way of `there`: rows and columns of a tile at (top, left) with its halo. */
-__device__ __forceinline__ void blur_tile(const luss_box& box, int channels, int left, int top, int height, int width, const halo_tile& room, uint8_t* here,
-                                          uint8_t* there) {
+__device__ __forceinline__ void blur_tile(const luss_box& box, int channels, int left, int top, int height, int width, const halo_tile& room,
+                                          uint8_t* here, uint8_t* there) {
     const int thread = threadIdx.y * CUT_TILE + threadIdx.x, reach = box.radius + 1;
     const stretch columns(left, LUSS_BOX_PASSES * reach, width), rows(top, LUSS_BOX_PASSES * reach, height), kept(left, 0, width);
     for (int pass = 0; pass < 2 * LUSS_BOX_PASSES; ++pass) {
@@ -173,7 +173,8 @@ __device__ __forceinline__ void blur_tile(const luss_box& box, int channels, int
             const int line = item % lines, begin = wanted.begin + item / lines % runs * BOX_RUN, c = item / (lines * runs);
             const int end = begin + BOX_RUN < wanted.end ? begin + BOX_RUN : wanted.end;
             const int at = c * room.channel() + (across ? line * room.pitch : line + kept.begin - columns.begin);
-            box_run(box, here + at, there + at, across ? 1 : room.pitch, across ? columns.begin : rows.begin, begin, end, (across ? width : height) - 1);
+            const int step = across ? 1 : room.pitch, origin = across ? columns.begin : rows.begin, last = (across ? width : height) - 1;
+            box_run(box, here + at, there + at, step, origin, begin, end, last);
         }
         __syncthreads();
         uint8_t* const swapped = here;
@@ -222,8 +223,10 @@ __global__ void __launch_bounds__(CROP_THREADS) crop_finish_kernel(const luss_cr
         if (x >= width || y >= height) continue;
         const uint8_t* const level = shared + (y - rows.begin) * room.pitch + x - columns.begin;
         T* to = out + 3 * area * number + static_cast<int64_t>(y) * width + x;
-        for (int c = 0; c < 3; ++c)
-            put_level(to + c * area, luss_add(luss_mul(static_cast<float>(level[c < channels ? c * room.channel() : 0]), norm.scale[c]), norm.shift[c]));
+        for (int c = 0; c < 3; ++c) {
+            const float value = level[c < channels ? c * room.channel() : 0];
+            put_level(to + c * area, luss_add(luss_mul(value, norm.scale[c]), norm.shift[c]));
+        }
     }
 }
 
