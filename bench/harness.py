@@ -103,9 +103,7 @@ def measure(case: Case, rounds: int = ROUNDS, least_seconds: float = 0.0) -> Res
     limits = machine_limits()
     floors = {"matrix": case.operations / limits["matrix"], "copy": case.moved / limits["copy"]}
     bound = max(floors, key=floors.get)
-    return Result(
-        case.path, case.name, best, memory, case.operations, case.moved, dict(case.goals), floors[bound] / best[OURS], bound
-    )
+    return Result(case.path, case.name, best, memory, case.operations, case.moved, dict(case.goals), floors[bound] / best[OURS], bound)
 
 
 def _called(side: Side) -> float:

@@ -17,8 +17,9 @@ class Blur {
         box_ = luss_make_box(sigma);
         if (box_.inner == 1u << 24) return; // nothing but the pixel itself
         const int width = planes.width, height = planes.height, stride = planes.stride;
-        for (auto& room : rooms_) room.resize(static_cast<size_t>(BLOCK) * std::max(stride, height));
-        turned_.resize(rooms_[0].size());
+        const size_t size = static_cast<size_t>(BLOCK) * std::max(stride, height);
+        for (auto& room : rooms_) room.resize(size);
+        turned_.resize(size);
         for (int y = 0; y < height; y += BLOCK)
             for (int c = 0; c < channels; ++c) along_rows(planes.line(y) + static_cast<size_t>(c) * stride, planes.pitch(), width);
         for (int x = 0; x < channels * stride; x += BLOCK) {
@@ -29,8 +30,8 @@ class Blur {
 
   private:
     luss_box box_;
-    std::vector<int32_t> rooms_[2]; // (length, BLOCK)
-    std::vector<uint8_t> turned_;   // (length, BLOCK)
+    std::vector<uint32_t> rooms_[2]; // (length, BLOCK)
+    std::vector<uint8_t> turned_;    // (length, BLOCK)
 
     void along_rows(uint8_t* lines, size_t pitch, int width) {
         uint8_t* const turned = turned_.data();
@@ -40,7 +41,7 @@ class Blur {
     }
 
     void passes(const uint8_t* in, size_t step, int count, uint8_t* out, size_t out_step) {
-        int32_t *const here = rooms_[0].data(), *const there = rooms_[1].data();
+        uint32_t *const here = rooms_[0].data(), *const there = rooms_[1].data();
         pass(in, step, count, here, BLOCK);
         pass(here, BLOCK, count, there, BLOCK);
         pass(there, BLOCK, count, out, out_step);
@@ -53,23 +54,23 @@ class Blur {
         for (int i = 0; i < BLOCK; ++i) store(out + i * out_pitch, tile[i]);
     }
 
-    static vi get(const uint8_t* p) { return numbers(load<vb>(p)); }
-    static vi get(const int32_t* p) { return load<vi>(p); }
-    static void put(uint8_t* p, vi sum) { store(p, levels<24>(sum)); }
-    static void put(int32_t* p, vi sum) { store(p, (vi)((vu)sum >> 24)); }
+    static vu get(const uint8_t* p) { return (vu)numbers(load<vb>(p)); }
+    static vu get(const uint32_t* p) { return load<vu>(p); }
+    static void put(uint8_t* p, vu sum) { store(p, levels<24>((vi)sum)); }
+    static void put(uint32_t* p, vu sum) { store(p, sum >> 24); }
 
     // One box along `count` rows of BLOCK levels each.
     template <class In, class Out> void pass(const In* in, size_t step, int count, Out* out, size_t out_step) const {
         const int radius = box_.radius, last = count - 1, head = std::min(radius + 1, count), tail = std::max(head, last - radius);
-        const vi inner = static_cast<int32_t>(box_.inner) + vi{}, outer = static_cast<int32_t>(box_.outer) + vi{}, half = (1 << 23) + vi{};
+        const vu inner = box_.inner + vu{}, outer = box_.outer + vu{}, half = (1u << 23) + vu{};
         for (int part = 0; part < BLOCK; part += LANES, in += LANES, out += LANES) {
             const auto row = [=](int i) { return in + std::min(std::max(i, 0), last) * step; };
-            vi inside = {};
+            vu inside = {};
             for (int k = -radius - 1; k < radius; ++k) inside += get(row(k)); // of the pixel before the first one
-            vi entering = get(row(radius));
+            vu entering = get(row(radius));
             Out* to = out;
             const auto slide = [&](const In* left, const In* right) {
-                const vi behind = get(left), ahead = get(right);
+                const vu behind = get(left), ahead = get(right);
                 inside += entering - behind;
                 put(to, inside * inner + ((behind + ahead) * outer + half));
                 entering = ahead;

@@ -237,6 +237,25 @@ def test_fractions_shift_the_crop():
     assert found[0].tolist() == list(range(30, 50, 2)) and (found[1] == found[0] + 1).all() and np.array_equal(found[2], found[0])
 
 
+@pytest.mark.parametrize(
+    ("left", "width"),
+    [
+        (1 - 2**-10, 2**-10),
+        (0.9999, 0.001),
+        (32.999, 0.0015),
+        (32 + 2**-11, 1),
+        (0, 2**-10),
+        (0.5, 33 - 0.5 + 2**-10),
+        (4 - 2**-11, 2 + 2**-10),
+        (7.25, 8.5),
+    ],
+)
+def test_slivers_and_touches_of_a_box(packed, left, width):
+    crops = plain_crops(2)
+    crops["image"], crops["left"], crops["width"], crops["height"], crops["flip"] = 2, left, width, 34, [0, 1]
+    np.testing.assert_array_equal(levels(packed, crops, (5, 9)), augment_levels(*packed, crops, (5, 9)))
+
+
 def test_no_byte_past_the_buffer_is_read():
     """The pixels end where an unmapped page begins; a read past it would kill the child process."""
     page = mmap.PAGESIZE
