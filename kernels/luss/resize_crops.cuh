@@ -9,7 +9,7 @@
    Moved besides: the halo of a tile, 2 x scale rows for 32 x scale, read again mostly from the second-level cache.
    Versions: v1 ran tall images, which begin with the columns, with x and y exchanged: a warp then read 32 rows and wrote 32 lines. v2, this
    one (fixed_tile.cuh), reads and writes along the rows always.
-   Not timed: no GPU was at hand.  sm_75 and later; n * tiles < 2^31; shared memory 3 kB. */
+   Not timed: no GPU was at hand.  sm_75 and later: 64 registers, no spills; n * tiles < 2^31; shared memory 3 kB. */
 #pragma once
 #include "luss/cut_table.h"
 #include "luss/fixed_tile.cuh"

@@ -77,10 +77,15 @@ struct FixedResizer {
         }
     }
 
+    // Rows of the next block, into the second-level cache: the hardware does not see through many short rows.
+    void ask_for(const uint8_t* image, size_t pitch, int from, int until) const {
+        for (int y = from; y < until; ++y)
+            for (int j = 0; j < 3 * (columns.end - columns.begin); j += 64) __builtin_prefetch(image + y * pitch + j, 0, 2);
+    }
+
     // A ring of rows stands between the passes: what a row needs, and what its last block made beyond it.
     template <class Lines> void rows_first(const uint8_t* image, size_t pitch, Lines& lines) {
         const size_t capacity = (static_cast<size_t>(rows.span) + 2 * BLOCK - 1) / BLOCK * BLOCK, size = static_cast<size_t>(3) * stride;
-        const int length = 3 * (columns.end - columns.begin);
         between.resize(capacity * size);
         int made = rows.begin;
         const auto slot = [&](int row) { return &between[(row - rows.begin) % capacity * size]; };
@@ -88,9 +93,7 @@ struct FixedResizer {
             for (; made < rows.first[y] + rows.count[y]; made += BLOCK) {
                 const uint8_t* source[BLOCK];
                 for (int r = 0; r < BLOCK; ++r) source[r] = image + std::min(made + r, rows.end - 1) * pitch;
-                // the next block's pixels are asked for here: a strip of each of 16 rows at a time is what no hardware sees through
-                for (int r = made + BLOCK; r < std::min(made + 2 * BLOCK, rows.end); ++r)
-                    for (int j = 0; j < length; j += 64) __builtin_prefetch(image + r * pitch + j, 0, 2);
+                ask_for(image, pitch, made + BLOCK, std::min(made + 2 * BLOCK, rows.end));
                 along_rows(source, slot(made));
             }
             for (int k = 0; k < rows.count[y]; ++k) sources[k] = slot(rows.first[y] + k);
@@ -105,6 +108,10 @@ struct FixedResizer {
         for (int top = 0; top < rows.wanted.length; top += BLOCK) {
             const int bottom = std::min(top + BLOCK, rows.wanted.length);
             const uint8_t* source[BLOCK];
+            if (bottom < rows.wanted.length) {
+                const int after = std::min(bottom + BLOCK, rows.wanted.length) - 1;
+                ask_for(image, pitch, rows.first[bottom], rows.first[after] + rows.count[after]);
+            }
             for (int y = top; y < bottom; ++y) {
                 for (int k = 0; k < rows.count[y]; ++k) sources[k] = image + (rows.first[y] + k) * pitch;
                 down_columns(y, length, &between[static_cast<size_t>(length + LANES) * (y - top)]);
