@@ -14,9 +14,12 @@ from tests.engine.ops.nvcc import ARCHITECTURES, compile_launches
 from tests.engine.ops.test_vote_masks import GOLDEN, GOLDEN_MASKS, GOLDEN_OTHER_ORDER, GOLDEN_STEPS, image
 
 
+DEFAULTS = {"on": "current", "min_area": 0, "min_share": 0.0, "ignore_background": False}
+
+
 def kernel(maps, masks, form="runs", bins=None, order="forward", in_place=False, split=True, **options):
     """New maps and (M, 4) votes of a batch, by the kernel."""
-    rules = op._rules(*(options.get(name, default) for name, default in (("on", "current"), ("min_area", 0), ("min_share", 0.0), ("ignore_background", False))))
+    rules = op._rules(*({**DEFAULTS, **options}[name] for name in DEFAULTS))
     given = [Masks.from_dense(some) for some in masks]
     counts = [len(some) for some in given]
     table = op.image_table([one.shape for one in maps], counts)
@@ -42,7 +45,7 @@ def kernel(maps, masks, form="runs", bins=None, order="forward", in_place=False,
 
 
 def agrees(maps, masks, **options):
-    choices = {name: options[name] for name in ("on", "min_area", "min_share", "ignore_background") if name in options}
+    choices = {name: options[name] for name in DEFAULTS if name in options}
     found, votes = kernel(maps, masks, **options)
     for i, (one, some) in enumerate(zip(maps, masks)):
         expected, expected_votes = reference(one, some, **choices)
