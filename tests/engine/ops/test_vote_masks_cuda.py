@@ -13,7 +13,6 @@ from tests.cuda_on_cpu.harness import call, driver
 from tests.engine.ops.nvcc import ARCHITECTURES, compile_launches
 from tests.engine.ops.test_vote_masks import GOLDEN, GOLDEN_MASKS, GOLDEN_OTHER_ORDER, GOLDEN_STEPS, image
 
-
 DEFAULTS = {"on": "current", "min_area": 0, "min_share": 0.0, "ignore_background": False}
 
 
@@ -29,19 +28,25 @@ def kernel(maps, masks, form="runs", bins=None, order="forward", in_place=False,
     if not split:
         runs = np.concatenate([some.runs for some in given])
         offsets = np.cumsum(np.concatenate([[0], *(np.diff(some.offsets) for some in given)]))
-    out, votes = np.empty_like(flat), np.full((sum(counts), 4), -7, np.int32)
-    numbers = len(words) if form == "packed" else 0
-    call(
-        driver("vote_masks").luss_emulate_vote_masks,
-        *(flat, ctypes.c_int64(flat.size), table, len(maps), words, ctypes.c_int64(numbers), runs, ctypes.c_int64(len(runs))),
-        *(np.ascontiguousarray(offsets, np.int64), ctypes.c_int64(sum(counts)), rules, bins or int(flat.max(initial=0)) + 1),
-        *(int(flat.dtype == np.int32), int(in_place), out, votes),
-        order=order,
-    )
+    out, votes = emulate(flat, table, words, runs, offsets, sum(counts), rules, bins or int(flat.max(initial=0)) + 1, order, in_place)
     ends = np.cumsum([0, *(one.size for one in maps)])
     found = [out[begin:end].reshape(one.shape) for begin, end, one in zip(ends, ends[1:], maps)]
     ends = np.cumsum([0, *counts])
     return found, [votes[begin:end] for begin, end in zip(ends, ends[1:])]
+
+
+def emulate(flat, table, words, runs, offsets, masks, rules, bins, order="forward", in_place=False):
+    """(pixels,) new maps and (masks, 4) votes; words is None, or runs and offsets are."""
+    out, votes = np.empty_like(flat), np.full((masks, 4), -7, np.int32)
+    sizes = [ctypes.c_int64(0 if array is None else len(array)) for array in (words, runs)]
+    offsets = None if offsets is None else np.ascontiguousarray(offsets, np.int64)
+    call(
+        driver("vote_masks").luss_emulate_vote_masks,
+        *(flat, ctypes.c_int64(flat.size), table, len(table), words, sizes[0], runs, sizes[1], offsets, ctypes.c_int64(masks)),
+        *(rules, bins, int(flat.dtype == np.int32), int(in_place), out, votes),
+        order=order,
+    )
+    return out, votes
 
 
 def agrees(maps, masks, **options):
@@ -122,12 +127,36 @@ def test_ids_beyond_the_bins_have_no_vote():
     assert votes[0].tolist() == [[-1, 0, 3, 0], [2, 2, 7, 1]]
 
 
+@pytest.mark.parametrize("form", ["runs", "packed"])
+@pytest.mark.parametrize("bins", [None, 920, 12345])
+def test_what_the_op_hands_to_the_kernel(form, bins):
+    """The op's CUDA side, with Jittor on the CPU and the emulation in the place of jt.code's kernel."""
+    from engine.runtime import jt
+
+    def code(shapes, kinds, inputs, cuda_header, cuda_src, data):
+        flat, table, *rest = (one.numpy() for one in inputs)
+        words, runs, offsets = (rest[0], None, None) if "vote_masks_packed" in cuda_src else (None, rest[0], rest[1].view(np.int64).ravel())
+        rules = np.array([(*(data[name] for name in op.RULES.names[:-1]), 0)], op.RULES)
+        out, votes = emulate(flat, table.view(op.IMAGE).ravel(), words, runs, offsets, shapes[1][0], rules, int(data["bins"]))
+        assert shapes[0] == out.shape and kinds == ["int32", "int32", "int32"] and shapes[2] == (5 * 12345 if bins == 12345 else 1,)
+        return [jt.array(out), jt.array(votes), jt.zeros(shapes[2], "int32")]
+
+    maps, masks = batch(21, 920, "int32")
+    masks = [some if len(some) else np.ones((1, *some.shape[1:]), bool) for some in masks]
+    given = [jt.array(Masks.from_dense(some).to_packed()) if form == "packed" else some for some in masks]
+    fake = SimpleNamespace(Var=jt.Var, array=jt.array, concat=jt.concat, zeros=jt.zeros, code=code)
+    out, votes, lengths = op._on_device(fake, [jt.array(one) for one in maps], given, op._rules("original", 3, 0.25, True), bins)
+    expected = [reference(*pair, on="original", min_area=3, min_share=0.25, ignore_background=True) for pair in zip(maps, masks)]
+    assert np.array_equal(out.numpy(), np.concatenate([pair[0].ravel() for pair in expected]))
+    assert np.array_equal(votes.numpy(), np.concatenate([pair[1] for pair in expected])) and lengths == [len(some) for some in masks]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["runs", "packed"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_nvcc_compiles_what_jittor_is_given(tmp_path, architecture, form):
-    for kind, name in op._TYPES.items():
-        texts = SimpleNamespace(_HEADER=op._HEADER, _LAUNCH=op._FORMS[form].replace("TYPE", name), _POINTERS={kind: ""})
+    for name in op._TYPES.values():
+        texts = SimpleNamespace(_HEADER=op._HEADER + "\n#include <cuda_fp16.h>", _LAUNCH=op._FORMS[form].replace("TYPE", name), _POINTERS={name: ""})
         compile_launches(tmp_path, texts, FUNCTION, architecture)
 
 
