@@ -1,0 +1,13 @@
+"""The CUDA kernels without Jittor: on CuPy arrays, PyTorch tensors, and all that has __cuda_array_interface__ or __dlpack__.
+
+    from engine import capi
+    label, score = capi.nearest_centroid(x, centroids)    # x and centroids on a GPU; so are the results, as arrays of the same library
+
+Every function has the name, the arguments and the meaning of the op in engine.ops, where its documentation stands. Work is queued on the
+current stream of the library that holds the first array; nothing waits. No gradients. docs/kernels.md: building, linking, the C interface.
+"""
+
+from .crops import augment_crops, crop_labels, resize_crops
+from .library import KernelError, build
+
+__all__ = ["KernelError", "augment_crops", "build", "crop_labels", "resize_crops"]

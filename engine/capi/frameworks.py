@@ -1,0 +1,113 @@
+"""The libraries that hold the caller's arrays: results and scratch come from their allocators, work goes to their current stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from .arrays import DeviceArray, required, view
+
+
+class Framework(Protocol):
+    """One library on one GPU."""
+
+    def empty(self, shape: tuple[int, ...], dtype: str):
+        """A new array on the GPU, not filled."""
+
+    def upload(self, values: np.ndarray):
+        """A copy on the GPU."""
+
+    def stream(self) -> int:
+        """Handle of the current CUDA stream there; 0: the default stream."""
+
+
+class Torch:
+    def __init__(self, device: int | None):
+        import torch
+
+        self.torch = torch
+        self.device = torch.device("cuda", torch.cuda.current_device() if device is None else device)
+
+    def empty(self, shape, dtype):
+        return self.torch.empty(shape, dtype=getattr(self.torch, dtype), device=self.device)
+
+    def upload(self, values):
+        return self.torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    def stream(self):
+        return self.torch.cuda.current_stream(self.device).cuda_stream
+
+
+class CuPy:
+    def __init__(self, device: int | None):
+        import cupy
+
+        self.cupy = cupy
+        self.device = cupy.cuda.Device(device)
+
+    def empty(self, shape, dtype):
+        with self.device:
+            return self.cupy.empty(shape, dtype)
+
+    def upload(self, values):
+        with self.device:
+            return self.cupy.asarray(np.ascontiguousarray(values))
+
+    def stream(self):
+        with self.device:
+            return self.cupy.cuda.get_current_stream().ptr
+
+
+# By the package that an array's type comes from. Arrays of other packages are answered with arrays of CuPy, or else of PyTorch.
+KNOWN: dict[str, Callable[[int | None], Framework]] = {"torch": Torch, "cupy": CuPy}
+
+
+class Place:
+    """Where a call runs: the framework, GPU and stream of its first array. Every array of the call goes through here."""
+
+    def __init__(self, name: str, value):
+        device = view(name, value).device
+        self.framework = _framework_of(value)(device)
+        self.stream = self.framework.stream()
+        self._kept: list[object] = []  # until the work is queued
+
+    def array(self, name: str, value, shape: tuple, *dtypes: str) -> DeviceArray:
+        """The caller's array, checked."""
+        found = required(name, view(name, value, self.stream), shape, *dtypes)
+        self._kept.append(found.owner)
+        return found
+
+    def empty(self, shape: tuple[int, ...], dtype: str):
+        """(the new array, its pointer)"""
+        made = self.framework.empty(shape, dtype)
+        return made, view("result", made).pointer
+
+    def scratch(self, size: int) -> int:
+        """Pointer to `size` bytes for the time of the call; frameworks reuse freed memory in the order of the stream."""
+        made, pointer = self.empty((max(size, 1),), "uint8")
+        self._kept.append(made)
+        return pointer
+
+    def upload(self, values: np.ndarray) -> int:
+        """Pointer to a copy of host values, records as bytes, for the time of the call."""
+        values = np.ascontiguousarray(values)
+        if values.size == 0:
+            return 0
+        made = self.framework.upload(values.view(np.uint8).reshape(-1))
+        self._kept.append(made)
+        return view("copy", made).pointer
+
+
+def _framework_of(value) -> Callable[[int | None], Framework]:
+    known = KNOWN.get(type(value).__module__.partition(".")[0])
+    if known is not None:
+        return known
+    for framework, package in ((CuPy, "cupy"), (Torch, "torch")):
+        try:
+            __import__(package)
+        except ImportError:
+            continue
+        return framework
+    raise ValueError(f"an array of {type(value).__module__}: results need CuPy or PyTorch, and neither is installed")

@@ -1,0 +1,14 @@
+// libluss_kernels on the CPU: the C interface over the emulated kernels, with host memory for a GPU's. One translation unit of all headers, so
+// names that two of them share show here. Called through engine.capi by tests/engine/capi.
+#include <cstdio>
+
+#include "cuda_on_cpu.h"
+
+static const char* cudaGetErrorString(cudaError_t error) { return error == cudaSuccess ? "no error" : "an error of the emulation"; }
+#include "capi/checks.cu"
+
+#include "capi/augment_crops.cu"
+#include "capi/crop_labels.cu"
+#include "capi/resize_crops.cu"
+
+extern "C" __attribute__((visibility("default"))) void luss_emulated_order(int order) { cuda_on_cpu::order() = static_cast<cuda_on_cpu::Order>(order); }
