@@ -106,7 +106,8 @@ def build(architecture: str, flags: tuple[str, ...] = ()) -> Path:
     """
     nvcc = find_nvcc()
     if nvcc is None:
-        raise RuntimeSetupError("no nvcc in nvcc_path, PATH or /usr/local/cuda/bin: install the CUDA toolkit, or name a library in LUSS_KERNELS_LIBRARY")
+        places = "nvcc_path, PATH or /usr/local/cuda/bin"
+        raise RuntimeSetupError(f"no nvcc in {places}: install the CUDA toolkit, or name a library in LUSS_KERNELS_LIBRARY")
     folder = kernel_folder()
     files = sorted((folder / "capi").glob("*.cu"))
     options = ["-std=c++14", "-O3", f"-arch={architecture}", f"-I{folder}", "-cudart", "static", "-shared", "-Xcompiler", "-fPIC,-fvisibility=hidden"]

@@ -31,7 +31,8 @@ def run(*command, **options) -> str:
 @needs_cmake
 def test_a_c_program_finds_the_installed_library_and_reads_its_errors(tmp_path):
     prefix = tmp_path / "prefix"
-    run("cmake", "-S", kernel_folder(), "-B", tmp_path / "build", "-DLUSS_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=75", f"-DCMAKE_CUDA_COMPILER={find_nvcc()}")
+    options = ["-DLUSS_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=75", f"-DCMAKE_CUDA_COMPILER={find_nvcc()}"]
+    run("cmake", "-S", kernel_folder(), "-B", tmp_path / "build", *options)
     run("cmake", "--build", tmp_path / "build")
     run("cmake", "--install", tmp_path / "build", "--prefix", prefix)
     run("cmake", "-S", CONSUMER, "-B", tmp_path / "consumer", f"-DCMAKE_PREFIX_PATH={prefix}")
