@@ -18,7 +18,7 @@ from .upsample_argmax_reference import upsample_argmax as _reference
 TASK_FIELDS = ("n", "classes", "height", "width", "middle_height", "middle_width", "attention_height", "attention_width", "first_id")
 TASK = np.dtype([*((name, np.int32) for name in TASK_FIELDS), ("threshold", np.float32)])
 PLAN = np.dtype([("out", np.int64), ("taps", np.int64), *((name, np.int32) for name in ("height", "width", "grid_height", "grid_width"))])
-LONGEST_SIDE = 1 << 16
+LONGEST_SIDE, LARGEST_AREA = 1 << 16, (1 << 31) - 1
 
 _HEADER = '#include "luss/upsample_argmax.cuh"'
 # in0 logits, in1 plans, in2 attention (one number where there is none); out0 the labels, out1 the table of taps. Stream 0 is Jittor's.
@@ -129,8 +129,8 @@ def check_task(logits, sizes, middle, attention, threshold, grid, first_id) -> t
     if logits.ndim != 4 or 0 in tuple(logits.shape)[1:] or str(logits.dtype) not in _POINTERS:
         raise ValueError(f"logits: expected a non-empty (n, k, h, w) float32 or float16, found {_kind(logits)}")
     n, classes, height, width = logits.shape
-    if max(height, width) > LONGEST_SIDE:
-        raise ValueError(f"logits: expected sides up to {LONGEST_SIDE}, found {_kind(logits)}")
+    if max(height, width) > LONGEST_SIDE or height * width > LARGEST_AREA:
+        raise ValueError(f"logits: expected sides up to {LONGEST_SIDE} and h w up to {LARGEST_AREA}, found {_kind(logits)}")
     sizes = _check_sizes(sizes, n)
     for name, pair, least in (("middle", middle, (height, width)), ("grid", grid, (1, 1))):
         if pair is not None and not (len(pair) == 2 and all(low <= side <= LONGEST_SIDE for low, side in zip(least, pair))):
@@ -161,6 +161,8 @@ def _check_sizes(sizes, n: int) -> np.ndarray:
         raise ValueError(f"sizes: expected ({n}, 2) integers, found {_kind(sizes)}")
     if n and (sizes.min() < 1 or sizes.max() > LONGEST_SIDE):
         raise ValueError(f"sizes: expected sides from 1 to {LONGEST_SIDE}, found {sizes.min()}..{sizes.max()}")
+    if n and sizes.astype(np.int64).prod(1).max() > LARGEST_AREA:
+        raise ValueError(f"sizes: expected up to {LARGEST_AREA} pixels an image, found {sizes.astype(np.int64).prod(1).max()}")
     return np.ascontiguousarray(sizes, np.int32)
 
 
