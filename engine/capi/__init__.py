@@ -8,6 +8,7 @@ current stream of the library that holds the first array; nothing waits. No grad
 """
 
 from .crops import augment_crops, crop_labels, resize_crops
+from .labels import upsample_argmax, vote_masks
 from .library import KernelError, build
 
-__all__ = ["KernelError", "augment_crops", "build", "crop_labels", "resize_crops"]
+__all__ = ["KernelError", "augment_crops", "build", "crop_labels", "resize_crops", "upsample_argmax", "vote_masks"]

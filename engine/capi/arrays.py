@@ -23,6 +23,10 @@ class DeviceArray:
     device: int | None  # number of the GPU, where the owner says it
 
     @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
     def contiguous(self) -> bool:
         expected = 1
         for length, stride in zip(reversed(self.shape), reversed(self.strides)):
@@ -55,6 +59,15 @@ def view(name: str, value, stream: int = 0) -> DeviceArray:
         if int(kind) in (_CUDA, _CUDA_MANAGED):
             return _dlpack_view(name, value.__dlpack__(stream=stream or 1), int(device))  # 1: the default stream
     raise ValueError(f"{name}: expected an array on a GPU (CuPy, PyTorch, or with __cuda_array_interface__ or __dlpack__), found {_found(value)}")
+
+
+def is_on_gpu(value) -> bool:
+    """Whether `view` would take it."""
+    if type(value).__module__.partition(".")[0] == "torch":
+        return bool(value.is_cuda)
+    if hasattr(value, "__cuda_array_interface__"):
+        return True
+    return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) in (_CUDA, _CUDA_MANAGED)
 
 
 def required(name: str, array: DeviceArray, shape: tuple, *dtypes: str) -> DeviceArray:

@@ -19,6 +19,12 @@ class Framework(Protocol):
     def upload(self, values: np.ndarray):
         """A copy on the GPU."""
 
+    def join(self, arrays: list):
+        """A new array of all elements, one array after another."""
+
+    def extremes(self, array) -> tuple[int, int]:
+        """Smallest and largest of whole numbers; waits for them."""
+
     def stream(self) -> int:
         """Handle of the current CUDA stream there; 0: the default stream."""
 
@@ -35,6 +41,13 @@ class Torch:
 
     def upload(self, values):
         return self.torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    def join(self, arrays):
+        return self.torch.cat([self.torch.as_tensor(array).reshape(-1) for array in arrays])
+
+    def extremes(self, array):
+        wide = self.torch.as_tensor(array).to(self.torch.int32)  # PyTorch compares no unsigned numbers of 16 bits
+        return int(wide.min()), int(wide.max())
 
     def stream(self):
         return self.torch.cuda.current_stream(self.device).cuda_stream
@@ -54,6 +67,14 @@ class CuPy:
     def upload(self, values):
         with self.device:
             return self.cupy.asarray(np.ascontiguousarray(values))
+
+    def join(self, arrays):
+        with self.device:
+            return self.cupy.concatenate([self.cupy.asarray(array).reshape(-1) for array in arrays])
+
+    def extremes(self, array):
+        with self.device:
+            return int(self.cupy.asarray(array).min()), int(self.cupy.asarray(array).max())
 
     def stream(self):
         with self.device:
@@ -83,6 +104,12 @@ class Place:
         """(the new array, its pointer)"""
         made = self.framework.empty(shape, dtype)
         return made, view("result", made).pointer
+
+    def joined(self, arrays: list):
+        """(one array of all elements, its pointer)"""
+        made = self.framework.join(arrays)
+        self._kept.append(made)
+        return made, view("joined", made).pointer
 
     def scratch(self, size: int) -> int:
         """Pointer to `size` bytes for the time of the call; frameworks reuse freed memory in the order of the stream."""

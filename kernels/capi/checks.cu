@@ -58,13 +58,18 @@ checks& checks::host(const char* name, const void* pointer) {
 
 checks& checks::scratch(const void* pointer, size_t found, size_t expected) {
     if (good() && found < expected)
-        code_ = fail(LUSS_BAD_ARGUMENT, "%s: scratch_bytes: expected at least %zu (luss_%s_scratch), found %zu", function_, expected, function_, found);
+        code_ = fail(LUSS_BAD_ARGUMENT, "%s: scratch_bytes: expected at least %zu, found %zu", function_, expected, found);
     return array("scratch", pointer, static_cast<int64_t>(expected), 16);
 }
 
 checks& checks::type(const char* name, int value) {
     if (good() && value != LUSS_FLOAT32 && value != LUSS_FLOAT16)
         code_ = fail(LUSS_BAD_ARGUMENT, "%s: %s: expected LUSS_FLOAT32 (0) or LUSS_FLOAT16 (1), found %d", function_, name, value);
+    return *this;
+}
+
+checks& checks::refuse(const char* complaint) {
+    if (good()) code_ = fail(LUSS_BAD_ARGUMENT, "%s: %s", function_, complaint);
     return *this;
 }
 

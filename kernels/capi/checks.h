@@ -24,9 +24,10 @@ class checks {
     checks& array(const char* name, const void* pointer, int64_t count, int alignment);
     /* A host array, never empty. */
     checks& host(const char* name, const void* pointer);
-    /* Memory for luss_<function>_scratch bytes. */
+    /* Memory for `expected` bytes, which luss_<function>_scratch or _plan has told the caller. */
     checks& scratch(const void* pointer, size_t found, size_t expected);
     checks& type(const char* name, int value); // LUSS_FLOAT32 or LUSS_FLOAT16
+    checks& refuse(const char* complaint);
 
     bool good() const { return code_ == LUSS_OK; }
     int code() const { return code_; }

@@ -24,6 +24,8 @@
 
 #define LUSS_FLOAT32 0
 #define LUSS_FLOAT16 1
+#define LUSS_UINT16 2
+#define LUSS_INT32 3
 
 #define LUSS_API __attribute__((visibility("default")))
 
@@ -79,6 +81,56 @@ LUSS_API int luss_crop_labels(const uint8_t* maps, const luss_image_record* reco
 LUSS_API int luss_resize_crops(const uint8_t* pixels, const luss_image_record* images, const luss_cut_record* cuts, const int32_t* axes,
                                const int32_t* taps, int n, int height, int width, const float* scale, const float* shift, int out_type, void* out,
                                void* stream);
+
+/* ---- label maps ---------------------------------------------------------------------------------------------------------------------- */
+
+/* What becomes of one image; made by luss_upsample_argmax_plan. Its (height, width) labels begin at out[first_label]. */
+typedef struct {
+    int64_t first_label, first_tap;
+    int32_t height, width, grid_height, grid_width;
+} luss_label_plan_record;
+
+/* Host only, nothing is queued. sizes (n, 2) int32, host: height and width of each image, 1..65536. Labels are made on a grid and looked up by
+   nearest at the image's size: grid_height x grid_width, or where these are 0 the image's size, or with max_res > 0 and more than max_res^2
+   pixels, max_res rows and int(max_res * width / height) columns. Fills plans (n,), host; *labels: length of `out` in all; *scratch_bytes. */
+LUSS_API int luss_upsample_argmax_plan(const int32_t* sizes, int n, int grid_height, int grid_width, int max_res, int with_attention,
+                                       luss_label_plan_record* plans, int64_t* labels, size_t* scratch_bytes);
+
+/* Label maps at image size from small maps of logits, whose enlargement is never stored: first_id + argmax over classes of the bilinearly
+   enlarged logits (ties: smallest; NaN counts as largest), 0 where the enlarged attention < threshold.
+   logits (n, classes, height, width) of logits_type; middle_height, middle_width: size between two bilinear steps, 0: one step;
+   plans (n,); attention (n, attention_height, attention_width) float, or NULL with both sizes 0; out int32. */
+LUSS_API int luss_upsample_argmax(const void* logits, int logits_type, int n, int classes, int height, int width, int middle_height,
+                                  int middle_width, const luss_label_plan_record* plans, const float* attention, int attention_height,
+                                  int attention_width, float threshold, int first_id, int32_t* out, void* scratch, size_t scratch_bytes,
+                                  void* stream);
+
+/* ---- votes ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* One image of a batch: its map is pixels [first_pixel, first_pixel + pixels) of the buffer; its masks are first_mask ... first_mask + masks - 1
+   of all; packed ones begin at words[first_word], ceil(pixels / 32) each. */
+typedef struct {
+    int64_t first_pixel, first_word;
+    int32_t pixels, first_mask, masks, unused;
+} luss_vote_image_record;
+
+/* A mask's vote: the most frequent id, -1 where nothing voted; how many of its area pixels had it; whether it was written over the mask. */
+typedef struct {
+    int32_t label, count, area, written;
+} luss_vote_record;
+
+/* Each mask in order gets the most frequent id under it (ties: smallest), which is written over it.
+   from, map: buffers of label maps, of label_type (LUSS_UINT16 or LUSS_INT32), map may be from unless on_original; images (n,); votes
+   (all masks,). Masks as runs: runs (r, 2) int32, set pixels [start, stop) of the image, mask m has the runs offsets[m] ... offsets[m + 1] - 1,
+   offsets (all masks + 1,) int64; or bit-packed: words uint32, bit i of word j is pixel 32 j + i. on_original: 1, every mask votes on `from`.
+   min_area pixels, min_share 0..1 of the mask: below, nothing is written. bins 1..65536: ids from there on have no vote. */
+LUSS_API int luss_vote_masks_runs(const void* from, void* map, int label_type, const luss_vote_image_record* images, int n, const int32_t* runs,
+                                  const int64_t* offsets, int on_original, int min_area, double min_share, int ignore_background, int bins,
+                                  luss_vote_record* votes, void* scratch, size_t scratch_bytes, void* stream);
+LUSS_API int luss_vote_masks_packed(const void* from, void* map, int label_type, const luss_vote_image_record* images, int n, const uint32_t* words,
+                                    int on_original, int min_area, double min_share, int ignore_background, int bins, luss_vote_record* votes,
+                                    void* scratch, size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_vote_masks_scratch(int n, int bins);
 
 #ifdef __cplusplus
 }

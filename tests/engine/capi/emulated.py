@@ -19,6 +19,12 @@ class Claimed:
         self.values = np.asarray(values)
         self.shape, self.dtype = self.values.shape, self.values.dtype
 
+    def __getitem__(self, place):
+        return Claimed(self.values[place])
+
+    def reshape(self, *shape):
+        return Claimed(self.values.reshape(*shape))
+
     @property
     def __cuda_array_interface__(self):
         strides = None if self.values.flags.c_contiguous else self.values.strides
@@ -44,6 +50,12 @@ class Claiming:
         made = self.empty(values.shape, values.dtype)
         made.values[...] = values
         return made
+
+    def join(self, arrays):
+        return self.upload(np.concatenate([array.values.reshape(-1) for array in arrays]))
+
+    def extremes(self, array):
+        return int(array.values.min()), int(array.values.max())
 
     def stream(self):
         return self.STREAM
