@@ -4,7 +4,6 @@
 
 #include "cuda_on_cpu.h"
 
-static const char* cudaGetErrorString(cudaError_t error) { return error == cudaSuccess ? "no error" : "an error of the emulation"; }
 #include "capi/checks.cu"
 
 #include "capi/augment_crops.cu"
