@@ -23,7 +23,7 @@ class TorchGpu:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
         torch.set_grad_enabled(False)
-        self.torch, self._trash = torch, None
+        self.torch, self._trash, self.card = torch, None, torch.cuda.get_device_name()
 
     def upload(self, values: np.ndarray):
         return self.torch.from_numpy(np.ascontiguousarray(values)).cuda()
@@ -76,6 +76,7 @@ class CuPyGpu:
         if cupy.cuda.runtime.getDeviceCount() == 0:
             raise Skip("CuPy sees no GPU")
         self.cupy, self._trash = cupy, None
+        self.card = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
 
     def upload(self, values):
         return self.cupy.asarray(np.ascontiguousarray(values))
@@ -122,6 +123,11 @@ def open_gpu():
         except Exception as error:  # CuPy's own error where there is no driver
             reasons.append(f"{kind.name}: {type(error).__name__}: {error}")
     raise Skip("; ".join(reasons))
+
+
+def on_h200(gpu, seconds: float) -> dict[str, float]:
+    """A goal in seconds that was set for that card, for Timing.goals; none on others."""
+    return {"seconds": seconds} if "H200" in gpu.card else {}
 
 
 def seconds_of(gpu, sides: dict, rounds: int = ROUNDS, most: float = 20.0) -> dict[str, list[float]]:

@@ -24,7 +24,7 @@ from tests.engine.capi.emulated import Claiming, use_emulation
 class EmulatedGpu:
     """What gpu.py gives, on host memory; events hold the host's clock."""
 
-    name = "emulated"
+    name = card = "emulated"
     clock = staticmethod(time.perf_counter)
 
     def upload(self, values):
