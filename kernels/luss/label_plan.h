@@ -40,3 +40,6 @@ inline void luss_plan_labels(const luss_label_task& task, const int32_t* sizes, 
         *taps += (static_cast<int64_t>(plan.height) + plan.width) * (task.attention_height ? 2 : 1);
     }
 }
+
+/* Scores of pixel_nearest_centroid: products are added by fused multiply-adds in runs of this many, and the runs' sums one after another. */
+constexpr int LUSS_SCORE_RUN = 192;
