@@ -1,0 +1,77 @@
+// Packing of matrices for gemm_tile.h, from float32 or float16 (bits in uint16_t), and a row of either as float32.
+#pragma once
+#include "gemm_tile.h"
+
+namespace luss {
+
+inline float number(float x) { return x; }
+inline float number(uint16_t half) {
+    const uint32_t sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
+    uint32_t bits;
+    float value;
+    if (rest >= 0x7c00u) { // infinity, NaN
+        bits = sign | 0x7f800000u | (rest & 0x3ffu) << 13;
+    } else if (rest >= 0x400u) {
+        bits = sign | ((rest << 13) + 0x38000000u);
+    } else { // subnormal: rest * 2^-24, exactly
+        value = static_cast<float>(rest) * 5.9604644775390625e-8f;
+        std::memcpy(&bits, &value, 4);
+        bits |= sign;
+    }
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+inline vf floats_at(const float* from) { return load<vf>(from); }
+#if defined(__AVX512BW__)
+inline vf floats_at(const uint16_t* from) { return (vf)_mm512_cvtph_ps(load<__m256i>(from)); }
+#elif defined(__AVX2__) && defined(__F16C__)
+inline vf floats_at(const uint16_t* from) { return (vf)_mm256_cvtph_ps(load<__m128i>(from)); }
+#else
+inline vf floats_at(const uint16_t* from) {
+    vf v;
+    for (int i = 0; i < LANES; ++i) v[i] = number(from[i]);
+    return v;
+}
+#endif
+
+// A's panels: rows (count, depth) at distance `stride`, as panels (depth, ROWS). Weights and centroids: packed once, so nothing clever.
+template <int ROWS> inline void pack_rows(const float* rows, int64_t stride, int count, int depth, float* to) {
+    for (int first = 0; first < count; first += ROWS, to += static_cast<size_t>(depth) * ROWS)
+        for (int i = 0; i < ROWS; ++i) {
+            const float* row = rows + (first + i) * stride;
+            for (int p = 0; p < depth; ++p) to[static_cast<size_t>(p) * ROWS + i] = first + i < count ? row[p] : 0;
+        }
+}
+
+/* B's panel from vectors that lie one after another: column j of the panel is from[j][0..depth), j < count <= TILE_COLUMNS. Squares of LANES x
+   LANES are transposed in registers. */
+template <class T> inline void pack_vectors(const T* const* from, int count, int depth, float* to) {
+    for (int half = 0; half < 2; ++half) {
+        const int have = count - half * LANES < LANES ? count - half * LANES : LANES;
+        int p = 0;
+        for (; p + LANES <= depth; p += LANES) {
+            vf square[LANES];
+            for (int j = 0; j < LANES; ++j) square[j] = j < have ? floats_at(from[half * LANES + j] + p) : vf{};
+            transpose<vf, vi>(square);
+            for (int j = 0; j < LANES; ++j) store(to + static_cast<size_t>(p + j) * TILE_COLUMNS + half * LANES, square[j]);
+        }
+        for (; p < depth; ++p)
+            for (int j = 0; j < LANES; ++j)
+                to[static_cast<size_t>(p) * TILE_COLUMNS + half * LANES + j] = j < have ? number(from[half * LANES + j][p]) : 0;
+    }
+}
+
+// B's panel from a matrix whose columns lie side by side, as in NCHW images: column j at step p is from[p * stride + j], j < count <= TILE_COLUMNS.
+template <class T> inline void pack_columns(const T* from, int64_t stride, int count, int depth, float* to) {
+    for (int p = 0; p < depth; ++p, from += stride, to += TILE_COLUMNS) {
+        if (count >= TILE_COLUMNS) {
+            store(to, floats_at(from));
+            store(to + LANES, floats_at(from + LANES));
+        } else {
+            for (int j = 0; j < TILE_COLUMNS; ++j) to[j] = j < count ? number(from[j]) : 0;
+        }
+    }
+}
+
+} // namespace luss
