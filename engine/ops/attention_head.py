@@ -99,3 +99,8 @@ def _check(features, weights: HeadWeights) -> tuple[int, int, int, int]:
     for name, value in zip(HeadWeights._fields, weights):
         check_float32(value, (c, c) if name.startswith("weight") else (c,), name)
     return n, c, h, w
+
+
+def scratch_floats(n: int, c: int, pixels: int) -> int:
+    """attention_head_scratch of the kernel: norms, the small product, shares of column tiles (64) and of row tiles (128)."""
+    return n * (pixels + c * pixels // 16 + -(-pixels // 64) * c + -(-c // 128) * pixels)

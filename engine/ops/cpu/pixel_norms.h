@@ -24,6 +24,7 @@ inline int thread_number() {
    it after the root. A pixel's sum does not depend on the pieces. */
 inline void pixel_norms(const float* features, int64_t n, int64_t c, int h, int w, float* norms, int threads) {
     const int64_t small = static_cast<int64_t>(h) * w, pixels = 16 * small;
+    if (n == 0) return;
     const int pieces = static_cast<int>(std::min<int64_t>(h, n >= threads ? 1 : (threads + n - 1) / n));
     struct scratch {
         enlarger4 enlarge;
