@@ -144,6 +144,7 @@ def test_schedules(golden_pass):
 
 
 def test_pixel_attention(golden_pass):
+    from engine.ops.attention_pool import pixel_norms
     from engine.runtime import jt
     from luss.models.layers import global_mean
 
@@ -157,11 +158,11 @@ def test_pixel_attention(golden_pass):
                 start = f"resnet18/{tag}/{threshold}/{phase}/"
                 net = build("pixelattn", init, override=zero, training=phase == "train")
                 c4 = net.features(x)
-                f, norm = net.enlarge(c4)
-                attention = net.fbg(c4, norm)
-                golden.check(start + "fbg_input", (f / norm).numpy())
+                f, norms = net.enlarge(c4), pixel_norms(c4)
+                attention = jt.sigmoid(net.fbg(c4, norms) + net.fbg.threshold)
+                golden.check(start + "fbg_input", (f / norms).numpy())
                 golden.check(start + "attention", attention.numpy())
-                golden.check(start + "pooled", global_mean(f / norm * attention).numpy())
+                golden.check(start + "pooled", global_mean(f / norms * attention).numpy())
                 fresh = build("pixelattn", init, override=zero, training=phase == "train")
                 embedding, scores = fresh([x])
                 golden.check(start + "embedding", embedding.numpy())
