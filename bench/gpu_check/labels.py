@@ -6,6 +6,7 @@ import numpy as np
 
 from engine import capi
 from engine.ops.masks import Masks
+from engine.ops.pixel_nearest_centroid import pixel_nearest_centroid_host
 from engine.ops.upsample_argmax import upsample_argmax_host
 from engine.ops.vote_masks import vote_masks_host
 
@@ -76,6 +77,20 @@ def checks(gpu, small: bool):
         return {"values": sum(same_bits(gpu.download(ours), expected)["values"] for ours, expected in pairs)}
 
     yield "upsample_argmax with NaN and infinite logits", wild
+    large = [("float32", 512, 919), ("float16", 512, 50), ("float32", 2048, 300), ("float32", 17, 65)]
+    for dtype, depth, classes in [("float32", 9, 5)] if small else large:
+
+        def nearest(dtype=dtype, depth=depth, classes=classes):
+            rng = np.random.default_rng(depth)
+            shape, sizes = ((2, 3), [(9, 14)]) if small else ((8, 11), [(256, 341), (375, 500), (61, 47)])
+            features = rng.standard_normal((len(sizes), depth, *shape)).astype(dtype)
+            centroids = rng.standard_normal((classes, depth)).astype(np.float32)
+            gate = rng.random((len(sizes), 4 * shape[0], 4 * shape[1]), np.float32)
+            found = capi.pixel_nearest_centroid(gpu.upload(features), centroids, sizes, attention=gpu.upload(gate), threshold=0.3)
+            expected = pixel_nearest_centroid_host(features, centroids, sizes, attention=gate, threshold=0.3)
+            return {"values": sum(same_bits(gpu.download(ours), theirs)["values"] for ours, theirs in zip(found, expected))}
+
+        yield f"pixel_nearest_centroid {classes} of {depth} {dtype}", nearest
     scenes = [((9, 14), 4, 7, {})] if small else [
         ((375, 500), 100, 51, {}), ((375, 500), 100, 920, {"on": "original"}), ((61, 47), 30, 20_000, {"min_share": 0.3}), ((1, 1), 3, 5, {}),
         ((768, 1024), 300, 301, {"min_area": 2000, "ignore_background": True}),
@@ -131,6 +146,29 @@ def timings(gpu, small: bool):
             return Timing("upsample_argmax", case, sides, 0, 4.0 * (n * classes * source[0] * source[1] + pixels), goals=goals)
 
         yield f"upsample_argmax {case}", enlarged
+    n, depth, classes, source, size = (2, 9, 5, (2, 3), (9, 14)) if small else (32, 512, 919, (8, 11), (256, 341))
+
+    def nearest():
+        rng = np.random.default_rng(6)
+        features = gpu.upload(rng.standard_normal((n, depth, *source)).astype(np.float32))
+        centroids = rng.standard_normal((classes, depth)).astype(np.float32)
+        sides = {"ours": lambda: capi.pixel_nearest_centroid(features, centroids, np.array([size] * n))}
+        if gpu.name == "torch":
+            unit, functional = gpu.torch.nn.functional.normalize(gpu.upload(centroids)), gpu.torch.nn.functional
+
+            def peer():  # as published: enlarge and normalise the features, then the product
+                for one in features.split(1):
+                    large = functional.normalize(functional.interpolate(one, scale_factor=4, mode="bilinear"), dim=1)
+                    labels = gpu.torch.einsum("nchw,kc->nkhw", large, unit).argmax(1, keepdim=True).float() + 1
+                    functional.interpolate(labels, size)
+
+            sides["torch"] = peer
+        area, pixels = source[0] * source[1], size[0] * size[1]
+        moved = 4.0 * (n * depth * area + classes * depth + n * pixels)
+        case = f"{n} images, {classes} centroids of {depth}, {source[0]} x {source[1]}"
+        return Timing("pixel_nearest_centroid", case, sides, 2.0 * n * classes * depth * area, moved)
+
+    yield "pixel_nearest_centroid", nearest
     shape, count, n = ((9, 14), 3, 2) if small else ((375, 500), 100, 256)
     for form in ("packed", "runs"):
 

@@ -7,8 +7,22 @@ Every function has the name, the arguments and the meaning of the op in engine.o
 current stream of the library that holds the first array; nothing waits. No gradients. docs/kernels.md: building, linking, the C interface.
 """
 
+from .attention import attention_head, attention_pool, attention_pool_grad, pixel_norms
 from .crops import augment_crops, crop_labels, resize_crops
-from .labels import upsample_argmax, vote_masks
+from .labels import pixel_nearest_centroid, upsample_argmax, vote_masks
 from .library import KernelError, build
 
-__all__ = ["KernelError", "augment_crops", "build", "crop_labels", "resize_crops", "upsample_argmax", "vote_masks"]
+__all__ = [
+    "KernelError",
+    "attention_head",
+    "attention_pool",
+    "attention_pool_grad",
+    "augment_crops",
+    "build",
+    "crop_labels",
+    "pixel_nearest_centroid",
+    "pixel_norms",
+    "resize_crops",
+    "upsample_argmax",
+    "vote_masks",
+]

@@ -7,6 +7,8 @@ import ctypes
 import numpy as np
 
 from ..ops.masks import as_masks
+from ..ops.pixel_nearest_centroid import _checked as check_centroid_task
+from ..ops.pixel_nearest_centroid import unit_rows
 from ..ops.upsample_argmax import PLAN, check_task
 from ..ops.vote_masks import IDS, image_table, short_runs
 from ..ops.vote_masks import _check_map as check_map
@@ -37,15 +39,54 @@ def upsample_argmax(
     task, sizes = check_task(source, sizes, middle, gate, threshold, grid, first_id)
     if len(sizes) == 0:
         return []
-    plans, pixels, room = np.zeros(len(sizes), PLAN), ctypes.c_int64(), ctypes.c_size_t()
-    options = (*(grid or (0, 0)), max_res, int(gate is not None))
-    call("luss_upsample_argmax_plan", sizes.ctypes.data, len(sizes), *options, plans.ctypes.data, ctypes.addressof(pixels), ctypes.addressof(room))
-    out, at = place.empty((pixels.value,), "int32")
-    gate_pointer, gate_size = (0, (0, 0)) if gate is None else (gate.pointer, gate.shape[1:])
-    call("luss_upsample_argmax", source.pointer, FLOATS[source.dtype.name], *source.shape, *(middle or (0, 0)), place.upload(plans), gate_pointer,
-         *gate_size, threshold, first_id, at, place.scratch(room.value), room.value, place.stream)  # fmt: skip
+    plans, labels, room = _planned(sizes, grid or (0, 0), max_res, gate)
+    out, at = place.empty((labels,), "int32")
+    call("luss_upsample_argmax", source.pointer, FLOATS[source.dtype.name], *source.shape, *(middle or (0, 0)), place.upload(plans), *_gate(gate),
+         threshold, first_id, at, place.scratch(room), room, place.stream)  # fmt: skip
+    return _maps(out, plans)
+
+
+def pixel_nearest_centroid(
+    features,  # (n, c, h, w) float32 or float16 on the GPU
+    centroids: np.ndarray,  # (k, c) float32, host; need not have unit length
+    sizes,  # (n, 2) integers, host: height and width of each image
+    *,
+    attention=None,  # (n, h', w') float32 on the GPU
+    threshold: float = 0.0,
+    factor: int = 4,
+) -> list:
+    """engine.ops.pixel_nearest_centroid: cluster of each pixel at image size. Returns: n arrays (H, W) int32 on the GPU, parts of one buffer."""
+    place = Place("features", features)
+    source = place.array("features", features, ("n", "c", "h", "w"), *FLOATS)
+    gate = None if attention is None else place.array("attention", attention, (source.shape[0], "h", "w"), "float32")
+    _, sizes, grid = check_centroid_task(source, centroids, sizes, gate, threshold, factor)
+    if len(sizes) == 0:
+        return []
+    plans, labels, taps = _planned(sizes, grid, 0, gate)
+    out, at = place.empty((labels,), "int32")
+    n, depth, height, width = source.shape
+    room = scratch_bytes("pixel_nearest_centroid", n, len(centroids), height, width) + taps
+    call("luss_pixel_nearest_centroid", source.pointer, FLOATS[source.dtype.name], n, depth, height, width, place.upload(unit_rows(centroids)),
+         len(centroids), place.upload(plans), *_gate(gate), threshold, at, place.scratch(room), room, place.stream)  # fmt: skip
+    return _maps(out, plans)
+
+
+def _planned(sizes: np.ndarray, grid: tuple[int, int], max_res: int, gate) -> tuple[np.ndarray, int, int]:
+    """(n,) PLAN, the number of all labels, bytes of scratch for the taps."""
+    plans, labels, room = np.zeros(len(sizes), PLAN), ctypes.c_int64(), ctypes.c_size_t()
+    results = (plans.ctypes.data, ctypes.addressof(labels), ctypes.addressof(room))
+    call("luss_upsample_argmax_plan", sizes.ctypes.data, len(sizes), *grid, max_res, int(gate is not None), *results)
+    return plans, labels.value, room.value
+
+
+def _gate(attention) -> tuple:
+    """Pointer, height and width, as the functions take them."""
+    return (None, 0, 0) if attention is None else (attention.pointer, *attention.shape[1:])
+
+
+def _maps(labels, plans: np.ndarray) -> list:
     shapes = [(int(plan["height"]), int(plan["width"])) for plan in plans]
-    return [out[plan["out"] : plan["out"] + shape[0] * shape[1]].reshape(shape) for plan, shape in zip(plans, shapes)]
+    return [labels[int(plan["out"]) : int(plan["out"]) + shape[0] * shape[1]].reshape(shape) for plan, shape in zip(plans, shapes)]
 
 
 def vote_masks(

@@ -105,6 +105,40 @@ LUSS_API int luss_upsample_argmax(const void* logits, int logits_type, int n, in
                                   int attention_width, float threshold, int first_id, int32_t* out, void* scratch, size_t scratch_bytes,
                                   void* stream);
 
+/* Label maps from the cosine of features with centroids: 1 + argmax over classes at the features' size, enlarged as luss_upsample_argmax does
+   (ties: smallest), 0 where the enlarged attention < threshold.
+   features (n, depth, height, width) of features_type; unit (classes, depth) float: centroids divided by their length; plans as above, made with
+   a grid of 4 height x 4 width. Scratch: luss_pixel_nearest_centroid_scratch and the plan's scratch_bytes together. */
+LUSS_API int luss_pixel_nearest_centroid(const void* features, int features_type, int n, int depth, int height, int width, const float* unit,
+                                         int classes, const luss_label_plan_record* plans, const float* attention, int attention_height,
+                                         int attention_width, float threshold, int32_t* out, void* scratch, size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_pixel_nearest_centroid_scratch(int n, int classes, int height, int width);
+
+/* ---- attention ------------------------------------------------------------------------------------------------------------------------ */
+/* features (n, c, h, w) float; "enlarged" is four times, bilinear; h and w from 1 to 4096. All arrays 16-byte aligned. */
+
+/* norms (n, 4h, 4w) float: length over channels of each pixel of the enlarged features, at least 1e-12. */
+LUSS_API int luss_pixel_norms(const float* features, int n, int c, int h, int w, float* norms, void* stream);
+
+/* out (n, c) float: mean over pixels of the enlarged features (over norms, where these are not NULL) times sigmoid(logits + threshold).
+   logits (n, c, 4h, 4w) float; threshold (c,) float; norms (n, 4h, 4w) float or NULL. */
+LUSS_API int luss_attention_pool(const float* features, const float* logits, const float* threshold, const float* norms, int n, int c, int h, int w,
+                                 float* out, void* stream);
+
+/* Its gradients. gradient (n, c) float, of the result; d_logits, d_threshold like logits and threshold; d_features like features, or NULL. */
+LUSS_API int luss_attention_pool_grad(const float* features, const float* logits, const float* threshold, const float* norms, const float* gradient,
+                                      int n, int c, int h, int w, float* d_logits, float* d_threshold, float* d_features, void* scratch,
+                                      size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_attention_pool_grad_scratch(int n, int c, int h, int w);
+
+/* The attention head at inference: hidden = relu(scale1 (weight1 v) + shift1), a = sigmoid(scale2 (weight2 hidden) + shift2) for the unit vector v
+   of each enlarged pixel. pooled (n, c) float or NULL: mean over pixels of enlarged features times a; attention (n, 4h, 4w) float or NULL: mean
+   of a over channels. weight1, weight2 (c, c) float; scales and shifts (c,) float. */
+LUSS_API int luss_attention_head(const float* features, const float* weight1, const float* scale1, const float* shift1, const float* weight2,
+                                 const float* scale2, const float* shift2, int n, int c, int h, int w, float* pooled, float* attention, void* scratch,
+                                 size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_attention_head_scratch(int n, int c, int h, int w);
+
 /* ---- votes ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* One image of a batch: its map is pixels [first_pixel, first_pixel + pixels) of the buffer; its masks are first_mask ... first_mask + masks - 1

@@ -6,10 +6,11 @@
 
 #include "capi/checks.cu"
 
+#include "capi/attention.cu"
 #include "capi/augment_crops.cu"
 #include "capi/crop_labels.cu"
+#include "capi/label_maps.cu"
 #include "capi/resize_crops.cu"
-#include "capi/upsample_argmax.cu"
 #include "capi/vote_masks.cu"
 
 extern "C" __attribute__((visibility("default"))) void luss_emulated_order(int order) { cuda_on_cpu::order() = static_cast<cuda_on_cpu::Order>(order); }

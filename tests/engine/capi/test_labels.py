@@ -5,6 +5,7 @@ import pytest
 
 from engine import capi
 from engine.ops.masks import Masks
+from engine.ops.pixel_nearest_centroid import pixel_nearest_centroid_host
 from engine.ops.upsample_argmax import upsample_argmax_host
 from engine.ops.vote_masks import vote_masks_host
 from tests.engine.capi.emulated import on_gpu, set_order, use_emulation
@@ -37,6 +38,20 @@ def test_enlarged_labels(dtype, options, order):
     found = capi.upsample_argmax(on_gpu(logits), SIZES, **options, **{name: on_gpu(value) for name, value in gate.items()})
     for ours, expected in zip(found, upsample_argmax_host(logits, SIZES, **options, **gate)):
         assert ours.dtype == np.int32 and np.array_equal(ours.values, expected)
+
+
+@pytest.mark.parametrize(("dtype", "gated", "factor"), [("float32", False, 4), ("float16", True, 2)])
+def test_nearest_centroids_of_pixels(dtype, gated, factor):
+    rng = np.random.default_rng(8)
+    features, centroids = rng.standard_normal((2, 19, 3, 4)).astype(dtype), rng.standard_normal((67, 19)).astype(np.float32)
+    gate = rng.random((2, 12, 16), np.float32)
+    options = {"threshold": 0.3, "factor": factor}
+    given = {"attention": on_gpu(gate)} if gated else {}
+    found = capi.pixel_nearest_centroid(on_gpu(features), centroids, SIZES, **options, **given)
+    expected = pixel_nearest_centroid_host(features, centroids, SIZES, **options, **({"attention": gate} if gated else {}))
+    assert all(np.array_equal(ours.values, theirs) for ours, theirs in zip(found, expected))
+    with pytest.raises(ValueError, match=r"centroids: expected \(k, 19\) float32"):
+        capi.pixel_nearest_centroid(on_gpu(features), centroids[:, :5], SIZES)
 
 
 def test_no_logits_and_wrong_ones():

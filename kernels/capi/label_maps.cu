@@ -1,4 +1,5 @@
-#include "luss/upsample_argmax.cuh"
+/* upsample_argmax and pixel_nearest_centroid: one file, since a kernel of the first is part of the second. */
+#include "luss/pixel_nearest_centroid.cuh"
 #include "capi/checks.h"
 
 static_assert(sizeof(luss_label_plan_record) == sizeof(luss_label_plan) && offsetof(luss_label_plan_record, grid_width) == offsetof(luss_label_plan, grid_width),
@@ -43,4 +44,32 @@ extern "C" int luss_upsample_argmax(const void* logits, int logits_type, int n, 
                                      static_cast<cudaStream_t>(stream));
     };
     return given.launch([&] { return logits_type == LUSS_FLOAT32 ? run(static_cast<const float*>(logits)) : run(static_cast<const __half*>(logits)); });
+}
+
+/* scratch: (n, classes, height, width) scores of 4 bytes, then the taps */
+extern "C" size_t luss_pixel_nearest_centroid_scratch(int n, int classes, int height, int width) {
+    if (n <= 0 || classes <= 0 || height <= 0 || width <= 0) return 0;
+    return (static_cast<size_t>(n) * classes * height * width * sizeof(float) + 15) / 16 * 16;
+}
+
+extern "C" int luss_pixel_nearest_centroid(const void* features, int features_type, int n, int depth, int height, int width, const float* unit,
+                                           int classes, const luss_label_plan_record* plans, const float* attention, int attention_height,
+                                           int attention_width, float threshold, int32_t* out, void* scratch, size_t scratch_bytes, void* stream) {
+    luss::capi::checks given("pixel_nearest_centroid");
+    given.type("features_type", features_type).range("n", n, 0, INT32_MAX / 4).range("depth", depth, 1, INT32_MAX).range("classes", classes, 1, INT32_MAX);
+    given.range("height", height, 1, 65536).range("width", width, 1, 65536).range("height * width", static_cast<int64_t>(height) * width, 1, INT32_MAX);
+    const int gated = attention_height != 0 || attention_width != 0;
+    if (gated) given.range("attention_height", attention_height, 1, 65536).range("attention_width", attention_width, 1, 65536);
+    given.array("features", features, n, features_type == LUSS_FLOAT32 ? 4 : 2).array("unit", unit, n, 4).array("plans", plans, n, 8);
+    given.array("attention", attention, gated ? n : 0, 4).array("out", out, n, 4);
+    const size_t scores = luss_pixel_nearest_centroid_scratch(n, classes, height, width);
+    given.scratch(scratch, scratch_bytes, scores + static_cast<size_t>(n < 0 ? 0 : n) * 2 * (1 + gated) * sizeof(luss_tap));
+    if (!given.good() || n == 0) return given.code();
+    const luss_label_task task = {n, classes, height, width, 0, 0, attention_height, attention_width, 1, threshold};
+    luss_tap* taps = reinterpret_cast<luss_tap*>(static_cast<char*>(scratch) + scores);
+    const auto run = [&](const auto* from) {
+        return luss::pixel_nearest_centroid(from, unit, depth, task, reinterpret_cast<const luss_label_plan*>(plans), attention,
+                                            static_cast<float*>(scratch), taps, out, static_cast<cudaStream_t>(stream));
+    };
+    return given.launch([&] { return features_type == LUSS_FLOAT32 ? run(static_cast<const float*>(features)) : run(static_cast<const __half*>(features)); });
 }
