@@ -13,9 +13,11 @@ extern "C" int luss_emulate_attention_head(const float* features, const float* w
         const size_t square = static_cast<size_t>(c) * c;
         if (static_cast<size_t>(scratch) != luss::attention_head_scratch(n, c, h, w)) throw cuda_on_cpu::Fault("the caller counts the scratch otherwise");
         Guarded<float> f(features, static_cast<size_t>(n) * c * h * w), w1(weight1, square), a1(scale1, c), b1(shift1, c), w2(weight2, square);
-        Guarded<float> a2(scale2, c), b2(shift2, c), room_for(scratch), vectors(static_cast<size_t>(n) * c), maps(static_cast<size_t>(16) * n * h * w);
+        Guarded<float> a2(scale2, c), b2(shift2, c), vectors(static_cast<size_t>(n) * c), maps(static_cast<size_t>(16) * n * h * w);
+        cuda_on_cpu::GuardedBytes room_for(scratch * sizeof(float), 16); // aligned for its quads, as an allocator would
         luss::attention_head(f.data(), w1.data(), a1.data(), b1.data(), w2.data(), a2.data(), b2.data(), n, c, h, w, pooled ? vectors.data() : nullptr,
-                             attention ? maps.data() : nullptr, room_for.data(), nullptr);
+                             attention ? maps.data() : nullptr, reinterpret_cast<float*>(room_for.data()), nullptr);
+        room_for.check("scratch");
         if (pooled) vectors.copy_to(pooled, "pooled");
         if (attention) maps.copy_to(attention, "attention");
     } catch (const cuda_on_cpu::Fault& fault) {
