@@ -141,10 +141,10 @@ class AttentionNet(ResNet):
         return global_mean(f * self.fbg(c4, norm))
 
     def attention(self, x):
-        """(f, m): un-normalised enlarged map (N, C4, 4h, 4w) and the channel mean of the attention (N, 1, 4h, 4w)."""
+        """(c4, m): the encoder's features (N, C4, h, w) and the channel mean of the attention (N, 1, 4h, 4w)."""
         c4 = self.features(x)
-        f, norm = self.enlarge(c4)
-        return f, self.fbg(c4, norm).mean(dim=1, keepdims=True)
+        _, norm = self.enlarge(c4)
+        return c4, self.fbg(c4, norm).mean(dim=1, keepdims=True)
 
 
 class FinetuneNet(ResNet):
