@@ -16,6 +16,7 @@
 namespace luss {
 
 constexpr int SCORE_TILE = 64, SCORE_DEPTH = 16, SCORE_PITCH = SCORE_TILE + 4; // the pitch keeps 16-byte reads aligned
+static_assert(SCORE_TILE == 64 && SCORE_DEPTH == 16, "256 threads bring 4 numbers each of both factors");
 static_assert(LUSS_SCORE_RUN % SCORE_DEPTH == 0, "runs end between two stages");
 
 /* A block: 64 centroids x 64 pixels of one image. */
@@ -28,27 +29,30 @@ __global__ void __launch_bounds__(256, 3) centroid_scores_kernel(const T* __rest
     const int tile = blockIdx.x % (pixel_tiles * class_tiles);
     const int64_t image = blockIdx.x / (pixel_tiles * class_tiles);
     const int first_pixel = tile % pixel_tiles * SCORE_TILE, first_class = tile / pixel_tiles * SCORE_TILE;
-    const T* from = features + image * depth * pixels;
+    // What this thread brings: features of one pixel, 4 steps of the depth apart; of 4 centroids, 16 rows apart, one step of the depth
+    const int p = thread / SCORE_TILE, column = thread % SCORE_TILE, q = thread % SCORE_DEPTH, row = thread / SCORE_DEPTH;
+    const T* from = features + (image * depth + p) * pixels + first_pixel + column;
+    const float* known = unit + static_cast<int64_t>(first_class + row) * depth + q;
+    const bool pixel_inside = first_pixel + column < pixels;
+    const int64_t row_step = static_cast<int64_t>(pixels) * 4, known_step = static_cast<int64_t>(depth) * 16;
     float sum[4][4], run[4][4];
 #pragma unroll
     for (int i = 0; i < 16; ++i) sum[i / 4][i % 4] = run[i / 4][i % 4] = 0;
     for (int start = 0; start < depth; start += SCORE_DEPTH) {
 #pragma unroll
-        for (int i = 0; i < SCORE_TILE * SCORE_DEPTH / 256; ++i) {
-            const int at = thread + 256 * i;
-            const int p = at / SCORE_TILE, column = at % SCORE_TILE; // features: along pixels
-            const bool inside = start + p < depth && first_pixel + column < pixels;
-            b[p][column] = inside ? luss_number(from[static_cast<int64_t>(start + p) * pixels + first_pixel + column]) : 0;
-            const int q = at % SCORE_DEPTH, row = at / SCORE_DEPTH; // centroids: along the depth
-            const bool known = start + q < depth && first_class + row < classes;
-            a[q][row] = known ? unit[static_cast<int64_t>(first_class + row) * depth + start + q] : 0;
+        for (int i = 0; i < 4; ++i, from += row_step) b[p + 4 * i][column] = pixel_inside && start + p + 4 * i < depth ? luss_number(*from) : 0;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const bool inside = start + q < depth && first_class + row + 16 * i < classes;
+            a[q][row + 16 * i] = inside ? known[i * known_step] : 0;
         }
+        known += SCORE_DEPTH;
         __syncthreads();
         const int steps = depth - start < SCORE_DEPTH ? depth - start : SCORE_DEPTH;
-#pragma unroll 4
-        for (int p = 0; p < steps; ++p) {
-            const float down[4] = {a[p][y], a[p][y + 1], a[p][y + 2], a[p][y + 3]}; // one 16-byte read each
-            const float across[4] = {b[p][x], b[p][x + 1], b[p][x + 2], b[p][x + 3]};
+#pragma unroll 2
+        for (int k = 0; k < steps; ++k) {
+            const float down[4] = {a[k][y], a[k][y + 1], a[k][y + 2], a[k][y + 3]}; // one 16-byte read each
+            const float across[4] = {b[k][x], b[k][x + 1], b[k][x + 2], b[k][x + 3]};
 #pragma unroll
             for (int i = 0; i < 16; ++i) run[i / 4][i % 4] = luss_fma(down[i / 4], across[i % 4], run[i / 4][i % 4]);
         }
@@ -62,12 +66,12 @@ __global__ void __launch_bounds__(256, 3) centroid_scores_kernel(const T* __rest
             }
         }
     }
+    float* to = scores + (image * classes + first_class + y) * pixels + first_pixel + x;
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
+    for (int i = 0; i < 4; ++i, to += pixels)
 #pragma unroll
         for (int j = 0; j < 4; ++j)
-            if (first_class + y + i < classes && first_pixel + x + j < pixels)
-                scores[(image * classes + first_class + y + i) * pixels + first_pixel + x + j] = sum[i][j];
+            if (first_class + y + i < classes && first_pixel + x + j < pixels) to[j] = sum[i][j];
 }
 
 /* All launches on `stream`; nothing waits. T: float or __half; task.classes: of centroids, task in the host's memory; n may be 0. */

@@ -152,9 +152,9 @@ class AttentionNet(ResNet):
         return attention_head(self.features(x), self.fbg.folded(), attention=False)[0]
 
     def attention(self, x):
-        """(f, m): un-normalised enlarged map (N, C4, 4h, 4w) and the channel mean of the attention (N, 1, 4h, 4w)."""
+        """(c4, m): the encoder's features (N, C4, h, w) and the channel mean of the attention (N, 1, 4h, 4w)."""
         c4 = self.features(x)
-        return self.enlarge(c4), attention_head(c4, self.fbg.folded(), pooled=False)[1]
+        return c4, attention_head(c4, self.fbg.folded(), pooled=False)[1]
 
 
 class FinetuneNet(ResNet):

@@ -22,6 +22,8 @@ from luss.models.layers import set_training
 from .common import Job, batch_size, images, labelled_crops, run_options, stage_weights, training_loader
 from .predict import maps_from_logits, write_predictions
 
+ENLARGE = 2  # the published network returns its logits at twice its resolution
+
 
 def semi_step(net, optimizer: AdamW, x, labels: np.ndarray, lr: float, micro_batch: int) -> dict:
     """One step over micro-batches, whose gradients are averaged.
@@ -32,7 +34,7 @@ def semi_step(net, optimizer: AdamW, x, labels: np.ndarray, lr: float, micro_bat
     parts = range(0, x.shape[0], micro_batch)
     total, figures = {}, {"loss": 0.0, "accuracy": 0.0}
     for first in parts:
-        logits = doubled(net(x[first : first + micro_batch]))
+        logits = enlarged(net(x[first : first + micro_batch]))
         size = (2 * logits.shape[2], 2 * logits.shape[3])
         small = np.stack([enlarge_labels(ids, size) for ids in labels[first : first + micro_batch]])
         loss, accuracy = segmentation_loss(logits, small, IGNORE)
@@ -45,9 +47,9 @@ def semi_step(net, optimizer: AdamW, x, labels: np.ndarray, lr: float, micro_bat
     return figures
 
 
-def doubled(logits):
-    """Logits at twice the network's resolution, as the published network returns them."""
-    return upsample_bilinear(logits, (2 * logits.shape[2], 2 * logits.shape[3]))
+def enlarged(logits):
+    """Logits as the published network returns them."""
+    return upsample_bilinear(logits, (ENLARGE * logits.shape[2], ENLARGE * logits.shape[3]))
 
 
 def run(job: Job) -> dict:
@@ -91,9 +93,4 @@ def predict(job: Job) -> dict:
     net = semi_net(s, len(images(job, "train-semi").classes))
     load(net, stage_weights(job, "semi"), required=("",), source="the checkpoint of the semi-supervised fine-tuning")
     set_training(net, False)
-
-    def logits(x) -> np.ndarray:
-        with jt.no_grad():
-            return doubled(net(x)).numpy()
-
-    return {"images": write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(logits, s.predict.max_res))}
+    return {"images": write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(net, s.predict.max_res, ENLARGE))}

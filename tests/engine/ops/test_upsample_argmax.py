@@ -86,7 +86,8 @@ def test_attention_below_the_threshold_is_0():
     attention[0, 2, 3] = np.nan
     sizes = np.array([(31, 45), (8, 7)])
     plain = upsample_argmax_host(logits, sizes, threads=1)
-    for map_, labels, full, size in zip(attention, upsample_argmax_host(logits, sizes, attention=attention, threshold=0.41, first_id=3), plain, sizes):
+    found = upsample_argmax_host(logits, sizes, attention=attention, threshold=0.41, first_id=3)
+    for map_, labels, full, size in zip(attention, found, plain, sizes):
         enlarged = enlarge_map(map_, tuple(size))
         assert np.array_equal(labels, np.where(enlarged < np.float32(0.41), 0, full + 3))
         assert (labels == 0).any() and (labels > 0).any()
@@ -120,8 +121,9 @@ def test_jittor_gives_the_same_and_so_does_the_reference_backend():
     logits, attention, sizes = rng.standard_normal((2, 6, 3, 4)).astype(np.float32), rng.random((2, 5, 5), np.float32), [(20, 31), (9, 8)]
     options = {"middle": (12, 16), "threshold": 0.3, "first_id": 1, "max_res": 12}
     expected = upsample_argmax_host(logits, sizes, attention=attention, **options)
-    for ours in (upsample_argmax(jt.array(logits), sizes, attention=jt.array(attention), **options), upsample_argmax(logits, sizes, attention=attention, **options)):
-        assert all(np.array_equal(a, b) for a, b in zip(ours, expected))
+    for pair in ((jt.array(logits), jt.array(attention)), (logits, attention)):
+        ours = upsample_argmax(pair[0], sizes, attention=pair[1], **options)
+        assert len(ours) == 2 and all(np.array_equal(a, b) for a, b in zip(ours, expected))
     with backend("reference"):
         ours = upsample_argmax(jt.array(logits), sizes, attention=jt.array(attention), **options)
     assert all(np.array_equal(a, b) for a, b in zip(ours, expected))  # random numbers: no two values within rounding
