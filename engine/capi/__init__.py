@@ -8,9 +8,11 @@ current stream of the library that holds the first array; nothing waits. No grad
 """
 
 from .attention import attention_head, attention_pool, attention_pool_grad, pixel_norms
+from .centroids import nearest_centroid
 from .crops import augment_crops, crop_labels, resize_crops
 from .labels import pixel_nearest_centroid, upsample_argmax, vote_masks
 from .library import KernelError, build
+from .loss import upsample_cross_entropy
 
 __all__ = [
     "KernelError",
@@ -20,9 +22,11 @@ __all__ = [
     "augment_crops",
     "build",
     "crop_labels",
+    "nearest_centroid",
     "pixel_nearest_centroid",
     "pixel_norms",
     "resize_crops",
     "upsample_argmax",
+    "upsample_cross_entropy",
     "vote_masks",
 ]

@@ -25,6 +25,9 @@ class Framework(Protocol):
     def extremes(self, array) -> tuple[int, int]:
         """Smallest and largest of whole numbers; waits for them."""
 
+    def outside(self, array, lowest: int, highest: int, besides: int | None) -> int:
+        """How many are not in lowest..highest, nor `besides`; waits for it."""
+
     def stream(self) -> int:
         """Handle of the current CUDA stream there; 0: the default stream."""
 
@@ -48,6 +51,9 @@ class Torch:
     def extremes(self, array):
         wide = self.torch.as_tensor(array).to(self.torch.int32)  # PyTorch compares no unsigned numbers of 16 bits
         return int(wide.min()), int(wide.max())
+
+    def outside(self, array, lowest, highest, besides):
+        return int(_outside(self.torch.as_tensor(array), lowest, highest, besides).sum())
 
     def stream(self):
         return self.torch.cuda.current_stream(self.device).cuda_stream
@@ -75,6 +81,10 @@ class CuPy:
     def extremes(self, array):
         with self.device:
             return int(self.cupy.asarray(array).min()), int(self.cupy.asarray(array).max())
+
+    def outside(self, array, lowest, highest, besides):
+        with self.device:
+            return int(_outside(self.cupy.asarray(array), lowest, highest, besides).sum())
 
     def stream(self):
         with self.device:
@@ -112,10 +122,10 @@ class Place:
         return made, view("joined", made).pointer
 
     def scratch(self, size: int) -> int:
-        """Pointer to `size` bytes for the time of the call; frameworks reuse freed memory in the order of the stream."""
-        made, pointer = self.empty((max(size, 1),), "uint8")
+        """256-byte aligned pointer to `size` bytes for the time of the call; frameworks reuse freed memory in the order of the stream."""
+        made, pointer = self.empty((size + 255,), "uint8")
         self._kept.append(made)
-        return pointer
+        return (pointer + 255) // 256 * 256
 
     def upload(self, values: np.ndarray) -> int:
         """Pointer to a copy of host values, records as bytes, for the time of the call."""
@@ -125,6 +135,11 @@ class Place:
         made = self.framework.upload(values.view(np.uint8).reshape(-1))
         self._kept.append(made)
         return view("copy", made).pointer
+
+
+def _outside(array, lowest: int, highest: int, besides: int | None):
+    bad = (array < lowest) | (array > highest)
+    return bad if besides is None else bad & (array != besides)
 
 
 def _framework_of(value) -> Callable[[int | None], Framework]:

@@ -56,10 +56,10 @@ checks& checks::host(const char* name, const void* pointer) {
     return *this;
 }
 
-checks& checks::scratch(const void* pointer, size_t found, size_t expected) {
+checks& checks::scratch(const void* pointer, size_t found, size_t expected, int alignment) {
     if (good() && found < expected)
         code_ = fail(LUSS_BAD_ARGUMENT, "%s: scratch_bytes: expected at least %zu, found %zu", function_, expected, found);
-    return array("scratch", pointer, static_cast<int64_t>(expected), 16);
+    return array("scratch", pointer, static_cast<int64_t>(expected), alignment);
 }
 
 checks& checks::type(const char* name, int value) {

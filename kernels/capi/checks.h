@@ -25,7 +25,7 @@ class checks {
     /* A host array, never empty. */
     checks& host(const char* name, const void* pointer);
     /* Memory for `expected` bytes, which luss_<function>_scratch or _plan has told the caller. */
-    checks& scratch(const void* pointer, size_t found, size_t expected);
+    checks& scratch(const void* pointer, size_t found, size_t expected, int alignment = 16);
     checks& type(const char* name, int value); // LUSS_FLOAT32 or LUSS_FLOAT16
     checks& refuse(const char* complaint);
 

@@ -139,6 +139,33 @@ LUSS_API int luss_attention_head(const float* features, const float* weight1, co
                                  size_t scratch_bytes, void* stream);
 LUSS_API size_t luss_attention_head_scratch(int n, int c, int h, int w);
 
+/* ---- k-means -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Nearest of k centroids for every row, for r sets of centroids at once; the matrix of scores is never written.
+   x (n, d) of x_type; centroids (r, k, d) float; label (r, n) int32: argmin |x - c|^2, or with cosine argmax <x, c> (ties: smallest; NaN is never
+   the nearest, a row without any score gets label 0); score (r, n) float or NULL: that |x - c|^2, or <x, c> (NaN for such rows).
+   mode 0: float32 products; 1: tensor cores in fp16 and whatever rounding could have decided once more in float32: the same bits.
+   d 1..2048, k 1..4096, r 1..65535. Scratch: 256-byte aligned. */
+LUSS_API int luss_nearest_centroid(const void* x, int x_type, const float* centroids, int64_t n, int d, int k, int r, int cosine, int mode,
+                                   int32_t* label, float* score, void* scratch, size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_nearest_centroid_scratch(int64_t n, int d, int k, int r, int mode);
+
+/* ---- loss ----------------------------------------------------------------------------------------------------------------------------- */
+
+/* Host only, nothing is queued. The tables with which (h, w) is enlarged to (height, width), over (middle_h, middle_w) where these are not 0.
+   *plan_bytes: their length; plan: host memory of that length to be filled, or NULL. */
+LUSS_API int luss_upsample_cross_entropy_plan(int h, int w, int middle_h, int middle_w, int height, int width, void* plan, size_t* plan_bytes);
+
+/* Mean cross-entropy and top-1 accuracy of bilinearly enlarged logits, which are never stored, and the loss's gradient.
+   logits (n, classes, h, w) of logits_type; labels (n, height, width) int32 in 0..classes - 1, or `ignore` where has_ignore is 1: those do not
+   count; plan: a copy of the tables for these sizes, 4-byte aligned; loss, accuracy (1,) float; gradient (n, classes, h, w) float, or NULL.
+   NaN where an image with a pixel that counts holds a NaN or infinite logit; 0 where nothing counts. */
+LUSS_API int luss_upsample_cross_entropy(const void* logits, int logits_type, const int32_t* labels, int n, int classes, int h, int w, int middle_h,
+                                         int middle_w, int height, int width, const void* plan, int has_ignore, int ignore, float* loss,
+                                         float* accuracy, float* gradient, void* scratch, size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_upsample_cross_entropy_scratch(int n, int classes, int h, int w, int middle_h, int middle_w, int height, int width,
+                                                    int with_gradient);
+
 /* ---- votes ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* One image of a batch: its map is pixels [first_pixel, first_pixel + pixels) of the buffer; its masks are first_mask ... first_mask + masks - 1

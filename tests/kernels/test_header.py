@@ -58,3 +58,14 @@ def test_header_names_all_arguments_as_the_definitions_do():
             assert f"{name}({' '.join(words.split())})" in text, f"{path.name}: {name} differs from its declaration"
             count += 1
     assert count == len(library.declarations())
+
+
+def test_no_two_kernels_share_a_name():
+    """In one library, templates of one name in two files would silently become one of them."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((kernel_folder() / "luss").glob("*.cuh")):
+        text = re.sub(r"__launch_bounds__\([^)]*\)", "", path.read_text())
+        for name in re.findall(r"__global__\s+void\s+(\w+)\(", text):
+            found.setdefault(name, []).append(path.name)
+    assert len(found) == sum(path.read_text().count("__global__") for path in (kernel_folder() / "luss").glob("*.cuh"))
+    assert {name: files for name, files in found.items() if len(set(files)) > 1} == {}

@@ -57,6 +57,9 @@ class Claiming:
     def extremes(self, array):
         return int(array.values.min()), int(array.values.max())
 
+    def outside(self, array, lowest, highest, besides):
+        return int(frameworks._outside(array.values, lowest, highest, besides).sum())
+
     def stream(self):
         return self.STREAM
 
