@@ -17,7 +17,7 @@ struct luss_run {
 
 namespace luss {
 
-constexpr int RUN_PIXELS = 16; // of a run at most
+constexpr int RUN_PIXELS = 16; // of a run at most, and copies of one pixel at most
 
 struct axis_taps {
     int tap;
@@ -66,7 +66,7 @@ inline std::vector<luss_run> axis_runs(int source, int middle, int target, int l
         const axis_taps begin = axis_weights(i, source, middle, target, taps);
         double step[3] = {0, 0, 0};
         int count = 1, copies = 1;
-        while (i + copies < target && alike(begin, axis_weights(i + copies, source, middle, target, taps), step, 1)) ++copies;
+        while (copies < RUN_PIXELS && i + copies < target && alike(begin, axis_weights(i + copies, source, middle, target, taps), step, 1)) ++copies;
         if (copies == 1 && i + 1 < target) {
             const axis_taps next = axis_weights(i + 1, source, middle, target, taps);
             for (int t = 0; t < 3; ++t) step[t] = next.weight[t] - begin.weight[t];
