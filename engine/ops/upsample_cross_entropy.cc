@@ -7,6 +7,7 @@
 #include <new>
 
 #include "cpu/cross_entropy_run.h"
+#include "luss/entropy_scratch.h"
 
 namespace {
 
@@ -142,13 +143,11 @@ template <int TAPS> unit_result do_unit(const problem& p, int image, int window,
                     sum_run<LONGEST>(run, s, pixels);
                 result.loss += log_sums(run, pixels, counted);
                 if (!planes) continue;
-                float share[RUN_PIXELS];
-                for (int j = 0; j < run.pixels; ++j) share[j] = static_cast<float>(counted[j]) / pixels.sum[j];
+                const run_shares<TAPS> shares(run, counted, pixels);
                 if (pixels.direct)
-                    gradient_direct(run.pixels, s, pixels, share);
+                    gradient_direct<TAPS>(run, s, pixels, shares, gradient);
                 else
-                    gradient_run<LONGEST>(run, s, share);
-                spread_run<TAPS>(run, s, gradient);
+                    gradient_run<TAPS, LONGEST>::run(run, s, shares, gradient);
                 take_labels<TAPS>(p, image, down, jy, run, gradient);
             }
             if (!planes) continue;
@@ -273,4 +272,9 @@ extern "C" int luss_upsample_axis(int source, int middle, int target, luss_run* 
     std::copy(found.begin(), found.end(), runs);
     std::copy(starts.begin(), starts.end(), windows);
     return static_cast<int>(starts.size()) - 1;
+}
+
+// Bytes of working memory of the CUDA path.
+extern "C" int64_t luss_upsample_cross_entropy_scratch(int n, int classes, int row_windows, int column_windows, int two_steps, int gradient) {
+    return upsample_cross_entropy_scratch(n, classes, row_windows, column_windows, two_steps != 0, gradient != 0);
 }

@@ -17,6 +17,17 @@ from .upsample_cross_entropy_reference import upsample_cross_entropy as referenc
 
 # luss_run of luss/upsample_axis.h
 RUN = np.dtype([("tap", "<i4"), ("pixels", "<i4"), ("first", "<i4"), ("copies", "<i4"), ("start", "<f4", 3), ("step", "<f4", 3)])
+_HEADER = '#include "luss/upsample_cross_entropy.cuh"'
+_POINTERS = {"float32": "(const float*)in0_p", "float16": "(const __half*)in0_p"}
+# in0 logits, in1 labels, in2 and in3 runs and windows of rows, in4 and in5 of columns; out2 scratch, out3 gradient. Stream 0 is Jittor's.
+_LAUNCH = """
+luss::entropy_sizes sizes = {(int)in0_shape0, (int)in0_shape1, (int)in0_shape2, (int)in0_shape3, (int)in1_shape1, (int)in1_shape2,
+    (int)in3_shape0 - 1, (int)in5_shape0 - 1, data["has_ignore"] != 0, (int)data["ignore"]};
+cudaError_t error = luss::upsample_cross_entropy(OUT0, (const int32_t*)in1_p, sizes, (const luss_run*)in2_p, (const int32_t*)in3_p,
+    (const luss_run*)in4_p, (const int32_t*)in5_p, data["two_steps"] != 0, (float*)out0_p, (float*)out1_p, (float*)out3_p, (void*)out2_p,
+    (cudaStream_t)0);
+CHECK(error == cudaSuccess) << "upsample_cross_entropy: " << cudaGetErrorString(error);
+"""
 
 
 def upsample_cross_entropy(
@@ -36,12 +47,13 @@ def upsample_cross_entropy(
         accuracy: (1,) float32 in 0..1, without gradient. Equal logits of label and another class count as right; pixels of an image with a NaN
             or infinite logit as wrong.
     Raises: ValueError names the argument: rank, type, empty axis, a label that is neither a class nor `ignore`.
-    Gradient: to logits, of their type; it is computed along with the loss. NaN in images with a NaN or infinite logit, 0 where nothing counts.
-    Deterministic, on the CPU for any number of threads. On CUDA K <= 4096.
+    Gradient: to logits, of their type; it is computed along with the loss, so the backward pass only scales it. NaN in images with a NaN or
+    infinite logit, 0 where nothing counts. Deterministic, on the CPU for any number of threads.
+    Memory: four times the logits on the CPU, five on CUDA (ten with `middle`), for a short while; the enlarged logits are never stored.
     """
     from ..runtime import jt
 
-    ids = check_labels(logits, labels, ignore, middle)
+    ids = check_labels(logits, labels, ignore, middle, ("float32", "float16") if jt.flags.use_cuda else ("float32",))
     if use_reference():
         return _reference_function()(logits, ids, ignore, middle)
     if logits.requires_grad and not jt.flags.no_grad:
@@ -75,10 +87,8 @@ def upsample_cross_entropy_host(
     return figures[0, 0], figures[1, 0], by_logits
 
 
-def check_labels(logits, labels, ignore: int | None, middle: tuple[int, int] | None) -> np.ndarray:
-    """`labels` as contiguous int32 in NumPy, after all checks."""
-    from_graph = hasattr(logits, "requires_grad")
-    types = ("float32", "float16") if from_graph else ("float32",)
+def check_labels(logits, labels, ignore: int | None, middle: tuple[int, int] | None, types: tuple[str, ...] = ("float32",)) -> np.ndarray:
+    """`labels` as contiguous int32 in NumPy, after all checks; types: those that `logits` may have."""
     if len(logits.shape) != 4 or 0 in logits.shape or str(logits.dtype) not in types:
         raise ValueError(f"logits: expected a non-empty (n, K, h, w) of {' or '.join(types)}, found {tuple(logits.shape)} {logits.dtype}")
     n, classes, h, w = logits.shape
@@ -111,16 +121,53 @@ def _library() -> ctypes.CDLL:
 
 
 def _graph(logits, ids: np.ndarray, ignore, middle, gradient: bool) -> list:
-    """Variables of loss, accuracy and, where asked for, the gradient."""
+    """Variables of loss, accuracy and, where asked for, the gradient, float32."""
     from ..runtime import jt
 
-    shapes, types = [(1,), (1,)], ["float32", "float32"]
-    if gradient:
-        shapes.append(tuple(logits.shape))
-        types.append(str(logits.dtype))
-    outputs = native_code(_entry(gradient), shapes, types, [logits, jt.array(ids)], _numbers(logits.shape, ids.shape, ignore, middle, None))
+    if jt.flags.use_cuda:
+        outputs = _launch(logits, ids, ignore, middle, gradient)
+    else:
+        shapes = [(1,), (1,), tuple(logits.shape)][: 3 if gradient else 2]
+        numbers = _numbers(logits.shape, ids.shape, ignore, middle, None)
+        outputs = native_code(_entry(gradient), shapes, ["float32"] * len(shapes), [logits, jt.array(ids)], numbers)
     outputs[1].stop_grad()
     return outputs
+
+
+def _launch(logits, ids: np.ndarray, ignore, middle, gradient: bool) -> list:
+    from ..runtime import jt
+
+    n, classes, h, w = logits.shape
+    tables = [axis_table(source, step, target) for source, step, target in zip((h, w), middle or (0, 0), ids.shape[1:])]
+    scratch = _library().luss_upsample_cross_entropy_scratch
+    scratch.restype = ctypes.c_int64
+    room = scratch(n, classes, *(len(windows) - 1 for _, windows in tables), middle is not None, gradient)
+    shapes, types = [(1,), (1,), (room,)], ["float32", "float32", "uint8"]
+    if gradient:
+        shapes.append((n, classes, h, w))
+        types.append("float32")
+    inputs = [logits, *map(jt.array, (ids, *(array for table in tables for array in table)))]
+    data = {"has_ignore": float(ignore is not None), "ignore": float(ignore or 0), "two_steps": float(middle is not None)}
+    source = _LAUNCH.replace("OUT0", _POINTERS[str(logits.dtype)])
+    source = source if gradient else source.replace("(float*)out3_p", "nullptr")
+    outputs = jt.code(shapes, types, inputs, cuda_header=_HEADER, cuda_src=source, data=data)
+    for output in outputs:
+        output.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
+    return [output for i, output in enumerate(outputs) if i != 2]
+
+
+@functools.lru_cache(maxsize=64)
+def axis_table(source: int, middle: int, target: int) -> tuple[np.ndarray, np.ndarray]:
+    """(runs, 10) int32, records of RUN, and (windows + 1,) int32, the first run of each window (luss/upsample_axis.h); middle 0: one step."""
+    runs, windows = np.zeros(target, RUN), np.zeros(target + 1, np.int32)
+    count = _library().luss_upsample_axis(source, middle, target, ctypes.c_void_p(runs.ctypes.data), ctypes.c_void_p(windows.ctypes.data))
+    windows = windows[: count + 1].copy()
+    return runs[: windows[-1]].copy().view(np.int32).reshape(-1, RUN.itemsize // 4), windows
+
+
+def _times(gradient, by_loss, dtype: str):
+    """In float32 before the type of the logits: a mean's gradient alone may be too small for float16, and a loss scale comes with by_loss."""
+    return None if by_loss is None else (gradient * by_loss).cast(dtype)
 
 
 @functools.cache
@@ -129,11 +176,12 @@ def _function():
 
     class UpsampleCrossEntropy(jt.Function):
         def execute(self, logits, ids, ignore, middle):
+            self.dtype = str(logits.dtype)
             loss, accuracy, self.gradient = _graph(logits, ids, ignore, middle, True)
             return loss, accuracy
 
         def grad(self, by_loss, by_accuracy):
-            return None if by_loss is None else self.gradient * by_loss.cast(self.gradient.dtype), None, None, None
+            return _times(self.gradient, by_loss, self.dtype), None, None, None
 
     return UpsampleCrossEntropy.apply
 
@@ -145,10 +193,10 @@ def _reference_function():
     class ReferenceCrossEntropy(jt.Function):
         def execute(self, logits, ids, ignore, middle):
             loss, accuracy, gradient = reference(logits.numpy(), ids, ignore, middle)
-            self.gradient = jt.array(gradient.astype(str(logits.dtype)))
+            self.dtype, self.gradient = str(logits.dtype), jt.array(gradient.astype(np.float32))
             return jt.array(np.float32([loss])), jt.array(np.float32([accuracy]))
 
         def grad(self, by_loss, by_accuracy):
-            return None if by_loss is None else self.gradient * by_loss.cast(self.gradient.dtype), None, None, None
+            return _times(self.gradient, by_loss, self.dtype), None, None, None
 
     return ReferenceCrossEntropy.apply

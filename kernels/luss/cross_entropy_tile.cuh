@@ -132,7 +132,7 @@ template <int TAPS> struct row_weights {
 
 struct tile_memory {
     float part[2][ENTROPY_WARPS][TILE * TILE]; // sums and largest of each warp; afterwards the labels' moments
-    float largest[TILE * TILE], share[TILE * TILE];
+    float largest[TILE * TILE], share[3][TILE * TILE]; // share: by source column
     int counted[TILE * TILE], label[TILE * TILE];
     int direct;
 };
@@ -190,52 +190,47 @@ __device__ __forceinline__ void add_sums(const corners<TAPS, CLASSES>& at, const
     if (deep) m.direct = 1; // every thread that writes, writes the same
 }
 
-/* acc += the gradient of sum over pixels of share * log(sum) by the corners. */
+/* sum of coefficient[j] r^j over 8 pixels, by Horner's scheme; the coefficients are positive, so that nothing cancels. */
+__device__ __forceinline__ float polynomial(const float* coefficient, float r) {
+    float p = coefficient[TILE / 2 - 1];
+#pragma unroll
+    for (int j = TILE / 2 - 2; j >= 0; --j) p = fmaf(p, r, coefficient[j]);
+    return p;
+}
+
+/* acc += the gradient of sum over pixels of counted * log(sum) by the corners. m.share is 0 behind the last pixel. */
 template <int TAPS, int CLASSES>
 __device__ __forceinline__ void add_gradient(const corners<TAPS, CLASSES>& at, const luss_run& rows, const luss_run& columns, const tile_memory& m,
                                              float (&acc)[CLASSES][TAPS * TAPS]) {
     constexpr int HALF = TILE / 2;
     for (int jy = 0; jy < rows.pixels; ++jy) {
         const row_weights<TAPS> weights(rows, jy, columns);
-        const float* share = m.share + jy * TILE; // 0 from columns.pixels on
 #pragma unroll
         for (int c = 0; c < CLASSES; ++c) {
-            float a, d, by_a = 0, by_d = 0;
+            float a, d, by_column[TAPS];
             weights.line(at.z[c], a, d);
             if (m.direct) {
-                for (int j = 0; j < columns.pixels; ++j) {
-                    const float p = share[j] * exp_of(fmaf(static_cast<float>(j), d, a) - m.largest[jy * TILE + j]);
-                    by_a += p;
-                    by_d = fmaf(static_cast<float>(j), p, by_d);
-                }
-            } else { // Horner's scheme of the polynomial in r and, in q, of its derivative: sum of j share r^j is r q
-                const float e = exp_of(a), r = exp_of(d);
-                float p = share[HALF - 1], q = 0;
 #pragma unroll
-                for (int j = HALF - 2; j >= 0; --j) {
-                    q = fmaf(q, r, p);
-                    p = fmaf(p, r, share[j]);
+                for (int u = 0; u < TAPS; ++u) by_column[u] = 0;
+                for (int j = 0; j < columns.pixels; ++j) {
+                    const float e = exp_of(fmaf(static_cast<float>(j), d, a) - m.largest[jy * TILE + j]);
+#pragma unroll
+                    for (int u = 0; u < TAPS; ++u) by_column[u] = fmaf(m.share[u][jy * TILE + j], e, by_column[u]);
                 }
-                by_a = e * p;
-                by_d = e * r * q;
+            } else {
+                const float e = exp_of(a), r = exp_of(d);
+#pragma unroll
+                for (int u = 0; u < TAPS; ++u) by_column[u] = e * polynomial(m.share[u] + jy * TILE, r);
                 if (columns.pixels > HALF) {
                     const float half = exp_of(fmaf(static_cast<float>(HALF), d, a));
-                    p = share[TILE - 1], q = 0;
 #pragma unroll
-                    for (int j = TILE - 2; j >= HALF; --j) {
-                        q = fmaf(q, r, p);
-                        p = fmaf(p, r, share[j]);
-                    }
-                    by_a = fmaf(half, p, by_a);
-                    by_d = fmaf(half, fmaf(r, q, HALF * p), by_d);
+                    for (int u = 0; u < TAPS; ++u) by_column[u] = fmaf(half, polynomial(m.share[u] + jy * TILE + HALF, r), by_column[u]);
                 }
             }
 #pragma unroll
-            for (int u = 0; u < TAPS; ++u) {
-                const float by_column = fmaf(weights.step[u], by_d, weights.start[u] * by_a);
+            for (int u = 0; u < TAPS; ++u)
 #pragma unroll
-                for (int t = 0; t < TAPS; ++t) acc[c][t * TAPS + u] = fmaf(weights.down[t], by_column, acc[c][t * TAPS + u]);
-            }
+                for (int t = 0; t < TAPS; ++t) acc[c][t * TAPS + u] = fmaf(weights.down[t], by_column[u], acc[c][t * TAPS + u]);
         }
     }
 }

@@ -16,45 +16,11 @@
    sm_75 and later; static shared memory 21.5 kB; blocks of up to 256 threads, any K (beyond 1024 gradients go through scratch). */
 #pragma once
 #include "luss/cross_entropy_tile.cuh"
+#include "luss/entropy_scratch.h"
 
 namespace luss {
 
 constexpr int INSPECT_PARTS = 16; // blocks an image
-
-struct entropy_sizes {
-    int n, classes, h, w, height, width, row_windows, column_windows;
-    bool has_ignore;
-    int ignore;
-
-    LUSS_BOTH int windows() const { return row_windows * column_windows; }
-    LUSS_BOTH int64_t pixels() const { return static_cast<int64_t>(height) * width; }
-    LUSS_BOTH int64_t plane() const { return static_cast<int64_t>(h) * w; }
-};
-
-/* Parts of the scratch. */
-struct entropy_scratch {
-    double* loss;             // (n * windows,)
-    unsigned long long* right; // (n * windows,)
-    unsigned* counted;        // (n,) pixels that count
-    unsigned* wrong;          // (n,) not 0: a logit is NaN or infinite
-    float* scale;             // (4,), the first is used
-    float* planes;            // (n * windows, taps * taps, K)
-
-    LUSS_BOTH entropy_scratch(void* at, int n, int windows) {
-        const int64_t units = static_cast<int64_t>(n) * windows;
-        loss = static_cast<double*>(at);
-        right = reinterpret_cast<unsigned long long*>(loss + units);
-        scale = reinterpret_cast<float*>(right + units);
-        counted = reinterpret_cast<unsigned*>(scale + 4);
-        wrong = counted + n;
-        planes = reinterpret_cast<float*>(wrong + n);
-    }
-};
-
-inline int64_t upsample_cross_entropy_scratch(int n, int classes, int row_windows, int column_windows, bool two_steps, bool gradient) {
-    const int64_t units = static_cast<int64_t>(n) * row_windows * column_windows, corners = two_steps ? 9 : 4;
-    return units * 16 + 16 + static_cast<int64_t>(n) * 8 + (gradient ? units * corners * classes * 4 : 0);
-}
 
 /* Launch 1. Every image's pixels that count, and whether a logit is NaN or infinite. counted and wrong are zeroed. */
 template <class T>
@@ -184,7 +150,8 @@ __global__ void __launch_bounds__(ENTROPY_THREADS, 2)
             float sum = m.part[0][0][p];
             for (int i = 1; i < threads / 32; ++i) sum += m.part[0][i][p];
             const int counted = p % TILE < columns.pixels ? m.counted[p] : 0;
-            m.share[p] = counted ? luss_div(static_cast<float>(counted), sum) : 0.0f;
+            const float share = counted ? luss_div(static_cast<float>(counted), sum) : 0.0f;
+            for (int u = 0; u < TAPS; ++u) m.share[u][p] = counted ? share * fmaf(static_cast<float>(p % TILE), columns.step[u], columns.start[u]) : 0.0f;
             if (counted) loss += counted * static_cast<double>(log_of(sum) + (m.direct ? m.largest[p] : 0.0f));
         }
         if (!gradient) continue;

@@ -2,7 +2,7 @@
 //
 // Logits are shifted so that the largest of every source pixel is 0; interpolated ones are then <= 0, and z[k] = a[k] + j d[k] along the run.
 // Usual case: exp(z[k]) = e[k] r[k]^j, three exponentials for 16 pixels in place of 16; the sums cost a product and an addition an element, the
-// gradient, two polynomials in r[k], two fused operations an element. Started anew at pixel 8, so e r^j has a relative error below
+// gradient, a polynomial in r[k] for each of the 2 source columns, two fused operations an element. Started anew at pixel 8, so e r^j has a relative error below
 // 1.5e-7 + 7 (1.5e-7 + 2 * 6e-8) = 2e-6 at the 8th pixel, 1e-6 on average over a run; interpolating a logit of size 20 in float rounds as much.
 // Where a logit lies below -80, or the largest of a pixel below -40 (powers could leave float's range), every exponential is computed by itself
 // from z[k] minus the pixel's largest logit.
@@ -108,39 +108,38 @@ template <int N> void sum_powers(const run_scratch& s, run_pixels& out) {
     for (int j = 0; j < N; ++j) out.sum[j] = total(sum[j]);
 }
 
-// Gradient of sum_j weight[j] log(sum_k exp z[k]) by a, in s.a, and by d, in s.d.
-template <int N> void gradient_powers(const run_scratch& s, const float* weight) {
-    float moment[N];
-    for (int j = 0; j < N; ++j) moment[j] = static_cast<float>(j) * weight[j];
-    constexpr int END = N > HALF ? HALF : N;
+// Coefficients of the gradient: what pixel j's exp z adds to each of the run's source columns. Positive all, so that nothing cancels.
+template <int TAPS> struct run_shares {
+    float of[TAPS][16];
+
+    run_shares(const luss_run& run, const int* counted, const run_pixels& pixels) {
+        for (int j = 0; j < run.pixels; ++j) {
+            const float share = static_cast<float>(counted[j]) / pixels.sum[j];
+            for (int t = 0; t < TAPS; ++t) of[t][j] = share * (run.start[t] + static_cast<float>(j) * run.step[t]);
+        }
+    }
+};
+
+// sum over BEGIN <= j < END of coefficient[j] ratio^(j - BEGIN), by Horner's scheme.
+template <int BEGIN, int END> vf polynomial(const float* coefficient, vf ratio) {
+    vf p = constant(coefficient[END - 1], ratio);
+#pragma GCC unroll 16
+    for (int j = END - 2; j >= BEGIN; --j) p = fused(p, ratio, constant(coefficient[j], ratio));
+    return p;
+}
+
+// row += the gradient of sum_j counted[j] log(sum_k exp z[k]) by the run's source columns.
+template <int TAPS, int N> void gradient_powers(const luss_run& run, const run_scratch& s, const run_shares<TAPS>& shares, float* row) {
+    float* to = row + static_cast<int64_t>(run.tap) * s.padded;
     for (int k = 0; k < s.padded; k += LANES) {
-        const vf e = at(s.e, k);
-        if (N == 1) {
-            store(s.a + k, e * weight[0]);
-            continue;
+        const vf e = at(s.e, k), ratio = N > 1 ? at(s.ratio, k) : e, half = N > HALF ? at(s.e_half, k) : e;
+#pragma GCC unroll 3
+        for (int t = 0; t < TAPS; ++t) {
+            float* here = to + static_cast<int64_t>(t) * s.padded + k;
+            vf sum = fused(polynomial<0, (N > HALF ? HALF : N)>(shares.of[t], ratio), e, load<vf>(here));
+            if (N > HALF) sum = fused(polynomial<HALF, (N > HALF ? N : HALF + 1)>(shares.of[t], ratio), half, sum);
+            store(here, sum);
         }
-        const vf ratio = at(s.ratio, k);
-        vf a = constant(weight[END - 1], e), d = constant(moment[END - 1], e);
-#pragma GCC unroll 16
-        for (int j = END - 2; j >= 0; --j) {
-            a = fused(a, ratio, constant(weight[j], e));
-            d = fused(d, ratio, constant(moment[j], e));
-        }
-        a *= e;
-        d *= e;
-        if (N > HALF) {
-            const vf half = at(s.e_half, k);
-            vf a2 = constant(weight[N - 1], e), d2 = constant(moment[N - 1], e);
-#pragma GCC unroll 16
-            for (int j = N - 2; j >= HALF; --j) {
-                a2 = fused(a2, ratio, constant(weight[j], e));
-                d2 = fused(d2, ratio, constant(moment[j], e));
-            }
-            a = fused(a2, half, a);
-            d = fused(d2, half, d);
-        }
-        store(s.a + k, a);
-        store(s.d + k, d);
     }
 }
 
@@ -152,18 +151,15 @@ inline void sum_direct(int pixels, const run_scratch& s, run_pixels& out) {
     }
 }
 
-inline void gradient_direct(int pixels, const run_scratch& s, const run_pixels& p, const float* weight) {
-    for (int k = 0; k < s.padded; k += LANES) {
-        vf a{}, d{};
-        for (int j = 0; j < pixels; ++j) {
-            const vf number = constant(static_cast<float>(j), a);
-            const vf e = weight[j] * exp_lanes(fused(number, at(s.d, k), at(s.a, k)) - p.largest[j]);
-            a += e;
-            d = fused(number, e, d);
+template <int TAPS> void gradient_direct(const luss_run& run, const run_scratch& s, const run_pixels& p, const run_shares<TAPS>& shares, float* row) {
+    for (int k = 0; k < s.padded; k += LANES)
+        for (int j = 0; j < run.pixels; ++j) {
+            const vf e = exp_lanes(fused(constant(static_cast<float>(j), vf{}), at(s.d, k), at(s.a, k)) - p.largest[j]);
+            for (int t = 0; t < TAPS; ++t) {
+                float* here = row + static_cast<int64_t>(run.tap + t) * s.padded + k;
+                store(here, fused(constant(shares.of[t][j], e), e, load<vf>(here)));
+            }
         }
-        store(s.a + k, a);
-        store(s.d + k, d);
-    }
 }
 
 template <int N> void sum_run(const luss_run& run, const run_scratch& s, run_pixels& out) {
@@ -171,24 +167,14 @@ template <int N> void sum_run(const luss_run& run, const run_scratch& s, run_pix
     sum_run<N - 1>(run, s, out);
 }
 template <> inline void sum_run<0>(const luss_run&, const run_scratch&, run_pixels&) {}
-template <int N> void gradient_run(const luss_run& run, const run_scratch& s, const float* weight) {
-    if (run.pixels == N) return gradient_powers<N>(s, weight);
-    gradient_run<N - 1>(run, s, weight);
-}
-template <> inline void gradient_run<0>(const luss_run&, const run_scratch&, const float*) {}
-
-// row += the gradient that gradient_* left in s.a and s.d, by the run's source columns.
-template <int TAPS> void spread_run(const luss_run& run, const run_scratch& s, float* row) {
-    for (int t = 0; t < TAPS; ++t) {
-        if (run.start[t] == 0 && run.step[t] == 0) continue;
-        float* to = row + static_cast<int64_t>(run.tap + t) * s.padded;
-        const vf start = constant(run.start[t], vf{}), step = constant(run.step[t], vf{});
-        if (run.pixels == 1) {
-            for (int k = 0; k < s.padded; k += LANES) store(to + k, fused(start, at(s.a, k), at(to, k)));
-            continue;
-        }
-        for (int k = 0; k < s.padded; k += LANES) store(to + k, fused(start, at(s.a, k), fused(step, at(s.d, k), at(to, k))));
+template <int TAPS, int N> struct gradient_run {
+    static void run(const luss_run& r, const run_scratch& s, const run_shares<TAPS>& shares, float* row) {
+        if (r.pixels == N) return gradient_powers<TAPS, N>(r, s, shares, row);
+        gradient_run<TAPS, N - 1>::run(r, s, shares, row);
     }
-}
+};
+template <int TAPS> struct gradient_run<TAPS, 0> {
+    static void run(const luss_run&, const run_scratch&, const run_shares<TAPS>&, float*) {}
+};
 
 } // namespace luss
