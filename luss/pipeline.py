@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from engine.data import PackedImages, list_images
+from engine.ops.backend import set_backend
 from engine.runtime import LussError, interrupt
 from engine.runtime.processes import barrier, rank
 from engine.storage.atomic import write_json
@@ -163,6 +164,7 @@ def run(
 def _run_stages(space: Workspace, settings: Settings, chosen, untrained: bool, say) -> None:
     from luss.stages.common import Job
 
+    set_backend(settings.ops.backend)
     if rank() == 0:
         write_json(str(space.settings_file), settings.as_dict())
     for stage in chosen:
@@ -205,6 +207,8 @@ def _dependencies(space: Workspace, settings: Settings, stage: Stage, untrained:
             relevant[section] = tree[section]
     if stage.name == "pretrain":
         relevant["untrained"] = untrained
+    if settings.ops.backend != "auto":
+        relevant["ops"] = tree["ops"]
     inputs = {}
     for name in stage.inputs:
         earlier, _, file = name.partition("/")

@@ -16,6 +16,7 @@ import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.ops.backend import BACKENDS
 from engine.runtime.errors import LussError
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
@@ -171,6 +172,11 @@ class SemiSettings:
 
 
 @dataclass(frozen=True)
+class OpsSettings:
+    backend: str = "auto"  # auto: CUDA or C++; reference: the NumPy references, for comparison: slow, on one core
+
+
+@dataclass(frozen=True)
 class RunSettings:
     seed: int = 10010
     checkpoint_minutes: float = 15.0  # also at the end of each epoch
@@ -196,6 +202,7 @@ class Settings:
     predict: PredictSettings = field(default_factory=PredictSettings)
     distance: DistanceSettings = field(default_factory=DistanceSettings)
     semi: SemiSettings = field(default_factory=SemiSettings)
+    ops: OpsSettings = field(default_factory=OpsSettings)
     run: RunSettings = field(default_factory=RunSettings)
 
     def as_dict(self) -> dict:
@@ -345,6 +352,7 @@ def _validate(s: Settings) -> None:
     )
     need(sum(s.pretrain.weights) > 0, "pretrain.weights: their sum must be positive")
     need(s.optimizer.kind in ("larc", "sgd"), f"optimizer.kind = {s.optimizer.kind}: expected larc or sgd")
+    need(s.ops.backend in BACKENDS, f"ops.backend = {s.ops.backend}: expected {' or '.join(BACKENDS)}")
     need(s.features.dtype in ("float32", "float16"), f"features.dtype = {s.features.dtype}: expected float32 or float16")
     need(0 <= s.data.max_unreadable <= 1, f"data.max_unreadable = {s.data.max_unreadable}: expected a share from 0 to 1")
     need(

@@ -128,6 +128,7 @@ def test_wrong_type_is_refused(text, expected):
         "model.shallow=4",
         "pretrain.weights=1,1,1",
         "optimizer.kind=adam",
+        "ops.backend=cuda",
         "data.max_unreadable=2",
         "label.threshold=41",
         "label.curve_max=101",
