@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "bf16_tile.h"
+#include "row_distance.h"
 
 namespace luss {
 
@@ -26,21 +27,20 @@ constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr double U = 1.0 / (1 << 24);
 constexpr double UNSEEN = 5.4e-23; // sqrt(d) of it: most that a norm can lose as squares below 2^-149 vanish
 
-struct centroid_panels {
+template <int ROWS> struct centroid_panels {
     int depth, count, panels;
-    std::vector<float> fp32;       // (panels, depth, TILE_ROWS)
-    std::vector<float> bf16;       // (panels, words, TILE_ROWS), where asked for
+    std::vector<float> fp32;       // (panels, depth, ROWS)
+    std::vector<float> bf16;       // (panels, words, ROWS), where asked for
     std::vector<float> half_norm;  // h; infinite for the rows that fill up
     std::vector<double> exact_half_norm;
     double norm = 0, largest_half = 0, rounded_norm = 0, lost_norm = 0; // largest of the centroids that can win
 
-    centroid_panels(const float* c, int k, int d, bool cosine, bool with_bf16) : depth(d), count(k), panels((k + TILE_ROWS - 1) / TILE_ROWS) {
-        const size_t rows = static_cast<size_t>(panels) * TILE_ROWS;
+    centroid_panels(const float* c, int k, int d, bool cosine, bool with_bf16) : depth(d), count(k), panels((k + ROWS - 1) / ROWS) {
+        const size_t rows = static_cast<size_t>(panels) * ROWS;
         half_norm.assign(rows, INFINITE);
         exact_half_norm.resize(k);
         for (int j = 0; j < k; ++j) {
-            double square = 0;
-            for (int p = 0; p < d; ++p) square += static_cast<double>(c[static_cast<size_t>(j) * d + p]) * c[static_cast<size_t>(j) * d + p];
+            const double square = product_fp64(c + static_cast<size_t>(j) * d, c + static_cast<size_t>(j) * d, d);
             exact_half_norm[j] = cosine ? 0 : 0.5 * square;
             half_norm[j] = static_cast<float>(exact_half_norm[j]);
             if (square != square || (!cosine && square == std::numeric_limits<double>::infinity())) continue;
@@ -48,62 +48,62 @@ struct centroid_panels {
             largest_half = std::max(largest_half, exact_half_norm[j]);
         }
         fp32.resize(rows * d);
-        pack_rows<TILE_ROWS>(c, d, k, d, fp32.data());
+        pack_rows<ROWS>(c, d, k, d, fp32.data());
 #if LUSS_HAS_BF16
-        if (with_bf16) round_panels();
+        if (with_bf16) round_panels(c);
 #else
         (void)with_bf16;
 #endif
     }
 
-    // E of a row with |x|^2 = square, in fp32.
-    float bound(float square) const {
-        const double x = std::sqrt(square) + std::sqrt(depth) * UNSEEN;
+    // 2 E of TILE_COLUMNS rows with |x|^2 = square, in fp32.
+    void bounds(const float* square, float* limit) const {
+        const double unseen = std::sqrt(depth) * UNSEEN;
         const double roundings = ROUNDINGS * std::min(depth, DEPTH_BLOCK) + (depth + DEPTH_BLOCK - 1) / DEPTH_BLOCK + 7;
-        return closed(x, roundings * U * x * norm, (depth + 8) * 2.9e-45);
+        const double by_norm = roundings * U * norm;
+        const float a = static_cast<float>(2.02 * by_norm), b = static_cast<float>(2.02 * (by_norm * unseen + 8 * U * largest_half + (depth + 8) * 2.9e-45));
+        const float beyond = first_unsafe_norm();
+        for (int j = 0; j < TILE_COLUMNS; ++j) {
+            const float x = std::sqrt(square[j]);
+            limit[j] = x < beyond ? a * x + b : INFINITE;
+        }
     }
-    // E with factors in bfloat16; |x - x'|^2 = lost.
-    float bound_bf16(float square, float lost) const {
-        const double x = std::sqrt(square) + std::sqrt(depth) * UNSEEN, rest = std::sqrt(lost) + std::sqrt(depth) * UNSEEN;
+    // The same with factors in bfloat16; |x - x'|^2 = lost.
+    void bounds_bf16(const float* square, const float* lost, float* limit) const {
+        const double unseen = std::sqrt(depth) * UNSEEN;
         const double roundings = 2 * std::min((depth + 1) / 2, DEPTH_BLOCK) + (depth + 2 * DEPTH_BLOCK - 1) / (2 * DEPTH_BLOCK) + 7;
-        const double rounding = roundings * U * (x + rest) * rounded_norm;
-        return closed(x, rest * norm + (x + rest) * lost_norm + rounding, (depth + 8) * 4.8e-38);
+        const double by_norm = lost_norm + roundings * U * rounded_norm, by_lost = by_norm + norm; // |x'| <= |x| + |x - x'|
+        const float a = static_cast<float>(2.02 * by_norm), b = static_cast<float>(2.02 * by_lost);
+        const float rest = static_cast<float>(2.02 * ((by_norm + by_lost) * unseen + 8 * U * largest_half + (depth + 8) * 4.8e-38));
+        const float beyond = first_unsafe_norm();
+        for (int j = 0; j < TILE_COLUMNS; ++j) {
+            const float x = std::sqrt(square[j]), y = std::sqrt(lost[j]);
+            limit[j] = x < beyond ? a * x + b * y + rest : INFINITE;
+        }
     }
 
 private:
-    float closed(double x, double products, double tiny) const {
-        if (!(x * (norm + rounded_norm) + largest_half < 1e38)) return INFINITE;
-        return static_cast<float>(1.01 * (products + 8 * U * largest_half + tiny));
+    // A row of at least this norm may overflow float32 on its way; also one whose norm is NaN is not below it.
+    float first_unsafe_norm() const {
+        const double beyond = (1e38 - largest_half) / (norm + rounded_norm + 1e-30);
+        return static_cast<float>(std::min(beyond, 1e38));
     }
 
 #if LUSS_HAS_BF16
-    void round_panels() {
+    void round_panels(const float* c) {
         const int words = bf16_words(depth);
-        bf16.assign(static_cast<size_t>(panels) * TILE_ROWS * words, 0);
+        bf16.assign(static_cast<size_t>(panels) * ROWS * words, 0);
         for (int j = 0; j < count; ++j) {
-            const float* panel = fp32.data() + static_cast<size_t>(j / TILE_ROWS) * TILE_ROWS * depth + j % TILE_ROWS;
-            float* to = bf16.data() + static_cast<size_t>(j / TILE_ROWS) * TILE_ROWS * words + j % TILE_ROWS;
-            double square = 0, lost_square = 0;
+            const float* from = c + static_cast<size_t>(j) * depth;
+            vf squares = {}, lost = {};
             for (int start = 0; start < depth; start += 2 * LANES) {
-                float numbers[2 * LANES], rounded_pairs[LANES];
-                const int have = std::min(2 * LANES, depth - start);
-                for (int p = 0; p < have; ++p) numbers[p] = panel[static_cast<size_t>(start + p) * TILE_ROWS];
-                vf unused = {}, unused_too = {};
-                store(rounded_pairs, rounded_words(numbers, have, unused, unused_too));
-                for (int w = 0; w < bf16_words(have); ++w) to[static_cast<size_t>(start / 2 + w) * TILE_ROWS] = rounded_pairs[w];
-                for (int p = 0; p < have; ++p) {
-                    uint32_t bits;
-                    std::memcpy(&bits, rounded_pairs + p / 2, 4);
-                    bits = p % 2 ? bits & 0xffff0000u : bits << 16;
-                    float back;
-                    std::memcpy(&back, &bits, 4);
-                    square += static_cast<double>(back) * back;
-                    lost_square += (static_cast<double>(numbers[p]) - back) * (static_cast<double>(numbers[p]) - back);
-                }
+                const vf pairs = rounded_words(from + start, depth - start, squares, lost);
+                for (int w = 0; w < LANES && start / 2 + w < words; ++w) bf16[place_in_rows<ROWS>(panels, words, j, start / 2 + w)] = pairs[w];
             }
+            const double square = sum_of(squares), lost_square = sum_of(lost), unseen = std::sqrt(depth) * UNSEEN;
             if (half_norm[j] != half_norm[j] || std::isinf(half_norm[j]) || square != square) continue;
-            rounded_norm = std::max(rounded_norm, std::sqrt(square));
-            lost_norm = std::max(lost_norm, std::sqrt(lost_square));
+            lost_norm = std::max(lost_norm, std::sqrt(lost_square) + unseen);
+            rounded_norm = std::max(rounded_norm, std::sqrt(square) + std::sqrt(lost_square) + 2 * unseen); // |c'| <= |c| + |c - c'|
         }
     }
 #endif

@@ -35,13 +35,23 @@ inline vf floats_at(const uint16_t* from) {
 }
 #endif
 
-// A's panels: rows (count, depth) at distance `stride`, as panels (depth, ROWS). Weights and centroids: packed once, so nothing clever.
+/* A's panels: rows (count, depth) at distance `stride`, all at once. Panel after panel (words, ROWS) for the first DEPTH_BLOCK words, then for the next: in
+   the order in which gemm_block reads them. */
 template <int ROWS> inline void pack_rows(const float* rows, int64_t stride, int count, int depth, float* to) {
-    for (int first = 0; first < count; first += ROWS, to += static_cast<size_t>(depth) * ROWS)
-        for (int i = 0; i < ROWS; ++i) {
-            const float* row = rows + (first + i) * stride;
-            for (int p = 0; p < depth; ++p) to[static_cast<size_t>(p) * ROWS + i] = first + i < count ? row[p] : 0;
+    for (int start = 0; start < depth; start += DEPTH_BLOCK)
+        for (int first = 0; first < count; first += ROWS) {
+            const float* from = rows + first * stride;
+            const int have = count - first < ROWS ? count - first : ROWS;
+            const int end = depth - start < DEPTH_BLOCK ? depth : start + DEPTH_BLOCK;
+            for (int p = start; p < end; ++p, to += ROWS)
+                for (int i = 0; i < ROWS; ++i) to[i] = i < have ? from[i * stride + p] : 0;
         }
+}
+
+// Where that order puts word `word` of row `row`.
+template <int ROWS> inline size_t place_in_rows(int panels, int words, int row, int word) {
+    const int start = word / DEPTH_BLOCK * DEPTH_BLOCK, length = words - start < DEPTH_BLOCK ? words - start : DEPTH_BLOCK;
+    return (static_cast<size_t>(start) * panels + static_cast<size_t>(row / ROWS) * length + (word - start)) * ROWS + row % ROWS;
 }
 
 /* B's panel from vectors that lie one after another: column j of the panel is from[j][0..depth), j < count <= TILE_COLUMNS. Squares of LANES x

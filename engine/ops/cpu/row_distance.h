@@ -4,13 +4,15 @@
 
 namespace luss {
 
+#if defined(__AVX512BW__)
+inline float sum_of(vf v) { return _mm512_reduce_add_ps((__m512)v); }
+#else
 inline float sum_of(vf v) {
-    float sum = 0;
     for (int width = LANES / 2; width >= 1; width /= 2)
         for (int i = 0; i < width; ++i) v[i] += v[i + width];
-    sum = v[0];
-    return sum;
+    return v[0];
 }
+#endif
 
 template <class T, class Term> inline float sum_of_terms(const T* x, const float* c, int d, Term&& term) {
     vf even = {}, odd = {};

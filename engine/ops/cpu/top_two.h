@@ -38,7 +38,7 @@ struct top_two {
             vi l = load<vi>(label + v * LANES);
 #pragma GCC unroll 16
             for (int i = 0; i < ROWS; ++i) {
-                const vf score = sum.at[i][v] - offset[i];
+                const vf score = sum.at[i][v] - broadcast(offset[i]);
                 // `least` and `most` give their second argument where either is NaN: a NaN score leaves both as they were.
                 s = most(least(b, score), s);
                 l = label_where_larger(score, b, first + i, l);
