@@ -1,9 +1,9 @@
 /* CPU path of engine.ops.nearest_centroid.
 
    Threads take blocks of rows in turn. A block is packed once and meets all centroids (of all R sets) tile by tile; top_two.h watches the tiles go
-   past. Rows that this does not settle wait until a panel of them is there: those of the bfloat16 pass are then scored in float32, those of the float32 pass
-   again in float32 with every centroid near the best decided in float64. A row's result depends on the row and the centroids alone, so neither on
-   threads nor on the rows that wait beside it. */
+   past. Rows that this does not settle wait until a panel of them is there. They pass by the centroids once more, those within the rounding bound of
+   the best are noted, and float64 decides among them. Rows of the bfloat16 pass with too many of these are scored in float32 first. A row's result
+   depends on the row and the centroids alone: neither on threads nor on the rows that wait beside it. */
 #include <omp.h>
 
 #include <algorithm>
@@ -19,6 +19,13 @@ namespace {
 
 constexpr size_t BLOCK_BYTES = 512 << 10; // of packed rows: half of a usual L2 (Zen 4: 1 MB, Xeons since Skylake 1 to 2 MB)
 constexpr int MOST_PANELS = 8;
+constexpr int MOST_NEAR = 8; // centroids noted for a row
+
+// A row without a label, and the score in the last pass that a centroid must not be below to be its nearest.
+struct open_row {
+    int64_t row;
+    float least;
+};
 
 template <int ROWS> struct problem {
     const float* c;
@@ -39,22 +46,23 @@ public:
     worker(const problem<ROWS>& given, const T* x)
         : given(given), x(x), panels(panels_of_block(given.d)), packed(static_cast<size_t>(panels) * TILE_COLUMNS * given.d),
           partial(gemm_partial<ROWS>(panels)), limits(static_cast<size_t>(panels) * TILE_COLUMNS), states(panels),
-          unsettled(given.bf16 ? given.r : 0), close(given.r) {
-        for (auto* lists : {&unsettled, &close})
+          left_by_bf16(given.bf16 ? given.r : 0), left_by_fp32(given.r) {
+        for (auto* lists : {&left_by_bf16, &left_by_fp32})
             for (auto& list : *lists) list.reserve((panels + 2) * TILE_COLUMNS);
         rows.reserve(panels * TILE_COLUMNS);
+        crowded.reserve(TILE_COLUMNS);
         taken.reserve(TILE_COLUMNS);
     }
 
-    int64_t in_fp32 = 0, in_fp64 = 0; // rows decided again
+    int64_t again[3] = {}; // rows that bfloat16 left open; of these, those that went through float32; rows that float32 left open
 
     void block(int64_t first, int64_t count) {
         rows.resize(count);
         for (int64_t i = 0; i < count; ++i) rows[i] = first + i;
-        if (given.bf16)
-            each_set(true, rows, unsettled);
-        else
-            each_set(false, rows, close);
+        for (int r = 0; r < given.r; ++r) {
+            pack(given.bf16, rows, given.sets[r], r > 0);
+            score(given.bf16, rows, r);
+        }
         for (int r = 0; r < given.r; ++r) flush(r, TILE_COLUMNS);
     }
 
@@ -68,40 +76,24 @@ private:
     int panels;
     std::vector<float> packed, partial, limits;
     std::vector<top_two> states;
-    std::vector<int64_t> rows, taken;
-    std::vector<std::vector<int64_t>> unsettled, close; // of each set: rows that bfloat16, and that float32, left undecided
+    std::vector<float> squares = std::vector<float>(MOST_PANELS * TILE_COLUMNS), losses = squares;
+    std::vector<int64_t> rows, taken, crowded;
+    std::vector<std::vector<open_row>> left_by_bf16, left_by_fp32; // of each set
 
-    // Settles the waiting rows of a set, whole panels while at least `least` rows wait.
+    // Settles waiting rows of a set, a panel at a time, while at least `least` of them wait.
     void flush(int r, size_t least) {
-        while (given.bf16 && unsettled[r].size() >= least) {
-            take(unsettled[r]);
-            in_fp32 += taken.size();
-            pack(false, taken, given.sets[r]);
-            score(false, taken, r, close[r]);
+        while (given.bf16 && left_by_bf16[r].size() >= least) {
+            decide(true, r, left_by_bf16[r]);
+            if (crowded.empty()) continue;
+            again[1] += crowded.size();
+            pack(false, crowded, given.sets[r], false);
+            score(false, crowded, r);
         }
-        while (close[r].size() >= least) {
-            take(close[r]);
-            in_fp64 += taken.size();
-            pack(false, taken, given.sets[r]);
-            decide(taken, r);
-        }
-    }
-
-    void take(std::vector<int64_t>& from) {
-        const size_t count = std::min<size_t>(from.size(), TILE_COLUMNS);
-        taken.assign(from.end() - count, from.end());
-        from.resize(from.size() - count);
-    }
-
-    void each_set(bool bf16, const std::vector<int64_t>& of, std::vector<std::vector<int64_t>>& left) {
-        for (int r = 0; r < given.r; ++r) {
-            pack(bf16, of, given.sets[r], r > 0);
-            score(bf16, of, r, left[r]);
-        }
+        while (left_by_fp32[r].size() >= least) decide(false, r, left_by_fp32[r]);
     }
 
     // Packs the rows, unless they are packed already, and puts 2 E of each against this set into `limits`.
-    void pack(bool bf16, const std::vector<int64_t>& of, const centroid_panels<ROWS>& set, bool packed_already = false) {
+    void pack(bool bf16, const std::vector<int64_t>& of, const centroid_panels<ROWS>& set, bool packed_already) {
         const int count = static_cast<int>(of.size());
         for (int first = 0, panel = 0; first < count; first += TILE_COLUMNS, ++panel) {
             const int have = std::min(TILE_COLUMNS, count - first);
@@ -136,57 +128,84 @@ private:
         }
     }
 
-    std::vector<float> squares = std::vector<float>(MOST_PANELS * TILE_COLUMNS), losses = squares;
+    // All tiles of the packed rows and a set: done(first centroid, panel, scores' sums).
+    template <class Done> void multiply(bool bf16, const centroid_panels<ROWS>& set, int used, Done&& done) {
+#if LUSS_HAS_BF16
+        if (bf16) return gemm_block<bf16_product, ROWS>(set.bf16.data(), set.panels, packed.data(), used, bf16_words(given.d), partial.data(), done);
+#else
+        (void)bf16;
+#endif
+        gemm_block<fp32_product, ROWS>(set.fp32.data(), set.panels, packed.data(), used, given.d, partial.data(), done);
+    }
 
-    // Labels of the packed rows; those within the bound go to `left`.
-    void score(bool bf16, const std::vector<int64_t>& of, int r, std::vector<int64_t>& left) {
+    // Labels of the packed rows; those within the bound wait.
+    void score(bool bf16, const std::vector<int64_t>& of, int r) {
         const centroid_panels<ROWS>& set = given.sets[r];
+        std::vector<open_row>& left = bf16 ? left_by_bf16[r] : left_by_fp32[r];
         const int count = static_cast<int>(of.size()), used = (count + TILE_COLUMNS - 1) / TILE_COLUMNS;
         for (int j = 0; j < used; ++j) states[j].clear();
-        const auto watch = [&](int i, int j, const tile<ROWS>& sum) { states[j].add(sum, i * ROWS, set.half_norm.data() + i * ROWS); };
-#if LUSS_HAS_BF16
-        if (bf16) gemm_block<bf16_product, ROWS>(set.bf16.data(), set.panels, packed.data(), used, bf16_words(given.d), partial.data(), watch);
-#endif
-        if (!bf16) gemm_block<fp32_product, ROWS>(set.fp32.data(), set.panels, packed.data(), used, given.d, partial.data(), watch);
+        const float* half_norm = set.half_norm.data();
+        multiply(bf16, set, used, [&](int i, int j, const tile<ROWS>& sum) { states[j].add(sum, i * ROWS, half_norm + i * ROWS); });
         for (int i = 0; i < count; ++i) {
             const top_two& state = states[i / TILE_COLUMNS];
             const int j = i % TILE_COLUMNS;
             if (state.best[j] - state.second[j] > limits[i])
                 settle(of[i], r, state.label[j]);
             else
-                left.push_back(of[i]);
+                left.push_back({of[i], state.best[j] - limits[i]});
         }
     }
 
-    // Labels of one panel of rows, in float64 among the centroids within the bound of the best score in float32.
-    void decide(const std::vector<int64_t>& of, int r) {
+    // Labels of a panel of rows from the end of `from`, in float64 among the centroids near enough. Where bfloat16 leaves too many, the row is `crowded`.
+    void decide(bool bf16, int r, std::vector<open_row>& from) {
         const centroid_panels<ROWS>& set = given.sets[r];
-        const float* c = given.c + static_cast<int64_t>(r) * given.k * given.d;
-        states[0].clear();
-        const auto watch = [&](int i, int, const tile<ROWS>& sum) { states[0].add(sum, i * ROWS, set.half_norm.data() + i * ROWS); };
-        gemm_block<fp32_product, ROWS>(set.fp32.data(), set.panels, packed.data(), 1, given.d, partial.data(), watch);
+        const int count = static_cast<int>(std::min<size_t>(from.size(), TILE_COLUMNS));
         float least[TILE_COLUMNS];
-        double best[TILE_COLUMNS];
-        int32_t label[TILE_COLUMNS];
+        int32_t near[TILE_COLUMNS][MOST_NEAR];
+        int found[TILE_COLUMNS] = {};
+        taken.clear();
         for (int j = 0; j < TILE_COLUMNS; ++j) {
-            least[j] = j < static_cast<int>(of.size()) ? states[0].best[j] - limits[j] : INFINITE;
-            best[j] = -std::numeric_limits<double>::infinity();
-            label[j] = -1;
+            least[j] = j < count ? from[from.size() - count + j].least : INFINITE;
+            if (j < count) taken.push_back(from[from.size() - count + j].row);
         }
-        const auto compare = [&](int i, int, const tile<ROWS>& sum) {
-            for (int at = 0; at < ROWS && i * ROWS + at < given.k; ++at)
+        from.resize(from.size() - count);
+        again[bf16 ? 0 : 2] += count;
+        pack(bf16, taken, set, false);
+        multiply(bf16, set, 1, [&](int i, int, const tile<ROWS>& sum) {
+            for (int at = 0; at < ROWS; ++at)
                 for (int v = 0; v < 2; ++v) {
                     const int id = i * ROWS + at;
                     for (uint32_t bits = not_below(sum.at[at][v] - broadcast(set.half_norm[id]), load<vf>(least + v * LANES)); bits != 0; bits &= bits - 1) {
                         const int j = v * LANES + __builtin_ctz(bits);
-                        if (j >= static_cast<int>(of.size())) continue;
-                        const double found = product_fp64(x + of[j] * given.d, c + static_cast<int64_t>(id) * given.d, given.d) - set.exact_half_norm[id];
-                        if (found > best[j]) best[j] = found, label[j] = id;
+                        if (found[j] < MOST_NEAR) near[j][found[j]] = id;
+                        ++found[j];
                     }
                 }
-        };
-        gemm_block<fp32_product, ROWS>(set.fp32.data(), set.panels, packed.data(), 1, given.d, partial.data(), compare);
-        for (size_t j = 0; j < of.size(); ++j) settle(of[j], r, label[j]);
+        });
+        crowded.clear();
+        for (int j = 0; j < count; ++j) {
+            if (found[j] <= MOST_NEAR)
+                settle(taken[j], r, nearest_fp64(taken[j], r, near[j], found[j]));
+            else if (bf16)
+                crowded.push_back(taken[j]);
+            else
+                settle(taken[j], r, nearest_fp64(taken[j], r, nullptr, given.k));
+        }
+    }
+
+    // The first of `count` centroids (null: all) with the largest score in float64; -1 where none is above minus infinity.
+    int32_t nearest_fp64(int64_t row, int r, const int32_t* near, int count) {
+        const centroid_panels<ROWS>& set = given.sets[r];
+        double best = -std::numeric_limits<double>::infinity();
+        int32_t label = -1;
+        for (int i = 0; i < count; ++i) {
+            const int id = near != nullptr ? near[i] : i;
+            if (id >= given.k) continue; // fills up the last panel
+            const float* c = given.c + (static_cast<int64_t>(r) * given.k + id) * given.d;
+            const double score = product_fp64(x + row * given.d, c, given.d) - set.exact_half_norm[id];
+            if (score > best) best = score, label = id;
+        }
+        return label;
     }
 
     // Writes label and score; label -1: no centroid had a score above minus infinity.
@@ -215,7 +234,8 @@ void run(problem<ROWS>&& given, const T* x, int64_t* again, int threads) {
         for (int64_t first = 0; first < given.n; first += step) mine.block(first, std::min(step, given.n - first));
         mine.finish();
     }
-    for (const auto& worker : workers) again[0] += worker->in_fp32, again[1] += worker->in_fp64;
+    for (const auto& worker : workers)
+        for (int i = 0; i < 3; ++i) again[i] += worker->again[i];
 }
 
 int filled(int k, int rows) { return (k + rows - 1) / rows * rows; }
@@ -225,7 +245,7 @@ int filled(int k, int rows) { return (k + rows - 1) / rows * rows; }
 
 extern "C" int luss_nearest_centroid_has_bf16() { return LUSS_HAS_BF16; }
 
-// again: rows decided again in float32 and in float64 are added to. Returns 0, or 1 where memory ran out. All arguments were checked by the caller.
+// again: three counts of rows (see worker) are added to. Returns 0, or 1 where memory ran out. All arguments were checked by the caller.
 extern "C" int luss_nearest_centroid_cpu(const void* x, int x_half, const float* c, int64_t n, int d, int k, int r, int cosine, int bf16,
                                          int32_t* label, float* score, int64_t* again, int threads) {
     // The smaller tile is the faster one where it leaves fewer rows empty: 50 centroids fill 5 panels of 10, and 5 of 12.

@@ -80,12 +80,13 @@ def nearest_centroid_host(
 
 def nearest_centroid_counted(
     x: np.ndarray, centroids: np.ndarray, *, cosine: bool = False, mode: str = "auto", threads: int | None = None
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """`nearest_centroid_host`, and how many rows of all sets were decided again in float32 and in float64 (0 and 0 by the reference)."""
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
+    """`nearest_centroid_host`, and how many rows of all sets the half-precision pass left open, how many of these went through a float32 pass as more than
+    8 centroids were near, and how many rows float32 left open (the reference: none)."""
     shape = _checked(x, centroids, mode)
     threads = check_threads(threads)
     if use_reference():
-        return (*_reference(x, centroids, cosine=cosine), (0, 0))
+        return (*_reference(x, centroids, cosine=cosine), (0, 0, 0))
     library = _library()
     has_bf16 = bool(library.luss_nearest_centroid_has_bf16())
     if mode == "certified" and not has_bf16:
@@ -93,7 +94,7 @@ def nearest_centroid_counted(
     x, centroids = np.ascontiguousarray(x), np.ascontiguousarray(centroids)
     count, dimensions = x.shape
     sets, clusters = int(np.prod(shape[:-1])), centroids.shape[-2]
-    label, score, again = np.empty(shape, np.int32), np.empty(shape, np.float32), np.zeros(2, np.int64)
+    label, score, again = np.empty(shape, np.int32), np.empty(shape, np.float32), np.zeros(3, np.int64)
     at_x, at_centroids, at_label, at_score, at_again = (ctypes.c_void_p(a.ctypes.data) for a in (x, centroids, label, score, again))
     half, bf16 = int(x.dtype == np.float16), int(has_bf16 and mode != "fp32")
     status = library.luss_nearest_centroid_cpu(
@@ -101,7 +102,7 @@ def nearest_centroid_counted(
     )
     if status != 0:
         raise MemoryError(f"nearest_centroid: no memory for the packed copy of {centroids.shape} centroids")
-    return label, score, (int(again[0]), int(again[1]))
+    return label, score, tuple(again.tolist())
 
 
 @functools.cache
