@@ -95,6 +95,7 @@ private:
     // Packs the rows, unless they are packed already, and puts 2 E of each against this set into `limits`.
     void pack(bool bf16, const std::vector<int64_t>& of, const centroid_panels<ROWS>& set, bool packed_already) {
         const int count = static_cast<int>(of.size());
+        const int64_t ahead = static_cast<int64_t>(LANES) * given.d; // right for the rows of a block
         for (int first = 0, panel = 0; first < count; first += TILE_COLUMNS, ++panel) {
             const int have = std::min(TILE_COLUMNS, count - first);
             const T* from[TILE_COLUMNS];
@@ -105,7 +106,7 @@ private:
 #if LUSS_HAS_BF16
             if (bf16) {
                 float* to = packed.data() + static_cast<size_t>(panel) * TILE_COLUMNS * bf16_words(given.d);
-                if (!packed_already) pack_vectors_bf16(from, have, given.d, to, square, lost);
+                if (!packed_already) pack_vectors_bf16(from, have, given.d, to, square, lost, ahead);
                 set.bounds_bf16(square, lost, limit);
                 continue;
             }
@@ -114,7 +115,7 @@ private:
 #endif
             float* to = packed.data() + static_cast<size_t>(panel) * TILE_COLUMNS * given.d;
             if (!packed_already) {
-                pack_vectors(from, have, given.d, to);
+                pack_vectors(from, have, given.d, to, ahead);
                 vf low = {}, high = {};
                 for (int p = 0; p < given.d; ++p) {
                     const vf a = load<vf>(to + static_cast<size_t>(p) * TILE_COLUMNS), b = load<vf>(to + static_cast<size_t>(p) * TILE_COLUMNS + LANES);

@@ -3,6 +3,7 @@
    what rounding took away (`lost`) include. vdpbf16ps rounds at most twice a word and takes results below 2^-126 for 0. */
 #pragma once
 #include "gemm_pack.h"
+#include "row_distance.h"
 
 #if defined(__AVX512BF16__) && defined(__AVX512BW__)
 #define LUSS_HAS_BF16 1
@@ -44,23 +45,37 @@ template <class T> inline vf rounded_words(const T* from, int have, vf& squares,
 }
 
 /* pack_vectors of gemm_pack.h into words; also |vector|^2 and |vector - rounded vector|^2 of each column. */
-template <class T> inline void pack_vectors_bf16(const T* const* from, int count, int depth, float* to, float* squares, float* lost_squares) {
+template <class T>
+inline void pack_vectors_bf16(const T* const* from, int count, int depth, float* to, float* squares, float* lost_squares, int64_t ahead = 0) {
+    alignas(64) float space[LANES][LANES], unused[LANES][TILE_COLUMNS];
+    const float* square[LANES];
+    for (int j = 0; j < LANES; ++j) square[j] = space[j];
     for (int half = 0; half < 2; ++half) {
         const int have = count - half * LANES < LANES ? count - half * LANES : LANES;
         vf sums[LANES] = {}, losses[LANES] = {};
         for (int p = 0; p < depth; p += 2 * LANES) {
-            vf square[LANES];
-            for (int j = 0; j < LANES; ++j)
-                square[j] = j < have ? rounded_words(from[half * LANES + j] + p, depth - p, sums[j], losses[j]) : vf{};
-            transpose<vf, vi>(square);
+            for (int j = 0; j < LANES; ++j) {
+                if (j < have) {
+                    const T* row = from[half * LANES + j] + p;
+                    store(space[j], rounded_words(row, depth - p, sums[j], losses[j]));
+                    __builtin_prefetch(row + ahead);
+                    __builtin_prefetch(row + ahead + LANES);
+                } else {
+                    store(space[j], vf{});
+                }
+            }
             const int words = bf16_words(depth - p) < LANES ? bf16_words(depth - p) : LANES;
-            for (int j = 0; j < words; ++j) store(to + static_cast<size_t>(p / 2 + j) * TILE_COLUMNS + half * LANES, square[j]);
+            if (words == LANES) {
+                store_transposed(square, to + static_cast<size_t>(p / 2) * TILE_COLUMNS + half * LANES);
+            } else {
+                store_transposed(square, unused[0]);
+                for (int j = 0; j < words; ++j) store(to + static_cast<size_t>(p / 2 + j) * TILE_COLUMNS + half * LANES, load<vf>(unused[j]));
+            }
         }
-        transpose<vf, vi>(sums);
-        transpose<vf, vi>(losses);
-        for (int j = 1; j < LANES; ++j) sums[0] += sums[j], losses[0] += losses[j];
-        store(squares + half * LANES, sums[0]);
-        store(lost_squares + half * LANES, losses[0]);
+        for (int j = 0; j < LANES; ++j) {
+            squares[half * LANES + j] = sum_of(sums[j]);
+            lost_squares[half * LANES + j] = sum_of(losses[j]);
+        }
     }
 }
 
