@@ -1,7 +1,8 @@
 /* The inner part of matrix products on the CPU: C[i, j] = sum over p of A[i, p] B[p, j], a tile of C at a time in registers, handed to the
    caller's functor when it is finished, so that C need not be stored.
 
-   Both factors come packed (gemm_pack.h): A in panels of ROWS rows, laid out (depth, ROWS), whose numbers are broadcast; B in panels of
+   Both factors come packed (gemm_pack.h): A in panels of ROWS rows, laid out (depth, ROWS) within
+   a block of the depth, whose numbers are broadcast; B in panels of
    TILE_COLUMNS columns, laid out (depth, TILE_COLUMNS), which are read as vectors. Rows and columns that fill up the last panels are zeros.
 
    Registers: ROWS x 2 accumulators, 2 vectors of B, one broadcast: 27 of AVX-512's 32 at ROWS = 12, 15 of AVX2's 16 at ROWS = 6. A step of the
@@ -28,13 +29,17 @@ constexpr int DEPTH_BLOCK = 192;
 // Row panels whose blocks (74 KB at most) stay in L2 while all columns of a call go past them.
 constexpr int ROW_GROUP = 8;
 
+// A word in all lanes, bit by bit (x + vf{} would cost an addition, and turn -0 into 0).
 #if defined(__AVX512BW__)
+inline vf broadcast(float x) { return (vf)_mm512_set1_ps(x); }
 inline vf multiply_add(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 constexpr int ROUNDINGS = 1; // of a multiply_add
 #elif defined(__AVX2__) && defined(__FMA__)
+inline vf broadcast(float x) { return (vf)_mm256_set1_ps(x); }
 inline vf multiply_add(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 constexpr int ROUNDINGS = 1;
 #else
+inline vf broadcast(float x) { return vf{x, x, x, x}; }
 inline vf multiply_add(vf a, vf b, vf c) { return a * b + c; }
 constexpr int ROUNDINGS = 2;
 #endif
@@ -58,7 +63,7 @@ template <class Product, int ROWS> inline void gemm_tile(const float* __restrict
         const vf b0 = load<vf>(b), b1 = load<vf>(b + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
-            const vf ai = a[i] + vf{};
+            const vf ai = broadcast(a[i]);
             acc[i][0] = Product::step(acc[i][0], ai, b0);
             acc[i][1] = Product::step(acc[i][1], ai, b1);
         }
@@ -79,17 +84,18 @@ template <int ROWS> constexpr size_t gemm_partial(int column_panels) {
    depth <= DEPTH_BLOCK. */
 template <class Product, int ROWS, class Done>
 inline void gemm_block(const float* a, int row_panels, const float* b, int column_panels, int depth, float* partial, Done&& done) {
-    const size_t a_panel = static_cast<size_t>(depth) * ROWS, b_panel = static_cast<size_t>(depth) * TILE_COLUMNS;
+    const size_t b_panel = static_cast<size_t>(depth) * TILE_COLUMNS;
     for (int group = 0; group < row_panels; group += ROW_GROUP) {
         const int end = group + ROW_GROUP < row_panels ? group + ROW_GROUP : row_panels;
         for (int start = 0; start < depth || start == 0; start += DEPTH_BLOCK) {
             const bool last = depth - start <= DEPTH_BLOCK;
             const int words = last ? depth - start : DEPTH_BLOCK;
+            const float* rows = a + static_cast<size_t>(start) * row_panels * ROWS;
             for (int j = 0; j < column_panels; ++j) {
                 const float* columns = b + j * b_panel + static_cast<size_t>(start) * TILE_COLUMNS;
                 for (int i = group; i < end; ++i) {
                     tile<ROWS> sum = {};
-                    gemm_tile<Product, ROWS>(a + i * a_panel + static_cast<size_t>(start) * ROWS, columns, words, sum);
+                    gemm_tile<Product, ROWS>(rows + static_cast<size_t>(i) * words * ROWS, columns, words, sum);
                     if (start > 0 || !last) {
                         float* before = partial + static_cast<size_t>((j * ROW_GROUP) + i - group) * ROWS * TILE_COLUMNS;
 #pragma GCC unroll 32
