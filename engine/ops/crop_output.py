@@ -31,7 +31,7 @@ def affine(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[np.ndarray,
 
 def words(records: np.ndarray) -> np.ndarray:
     """Records as rows of int32, bits unchanged: Jittor has no records and no 64-bit integers."""
-    return np.ascontiguousarray(records).view(np.int32).reshape(len(records), -1)
+    return np.ascontiguousarray(records).view(np.int32).reshape(len(records), records.dtype.itemsize // 4)
 
 
 def result_array(out: np.ndarray | None, count: int, height: int, width: int, dtype: str) -> np.ndarray:
