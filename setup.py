@@ -51,7 +51,8 @@ setup(
     ],
     extras_require={
         "test": ["pytest>=8.0,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "ruff>=0.17,<0.18"],
-        "bench": ["torch>=2.0", "pytest-benchmark>=4,<6"],
+        # peers that the benchmarks time themselves against, and the picture
+        "bench": ["torch>=2.0", "pytest-benchmark>=4,<6", "pycocotools>=2.0.6,<3", "matplotlib>=3.5,<4"],
     },
     entry_points={"console_scripts": ["luss = luss.cli.main:run"]},
     classifiers=[

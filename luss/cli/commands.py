@@ -11,6 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from engine.runtime.errors import LussError
+from luss.cli.bench import bench
 from luss.cli.data import run_data
 from luss.cli.evaluate import ALONE, evaluate_alone
 from luss.cli.submit import submit
@@ -201,6 +202,7 @@ HANDLERS = {
     "report": report,
     "data": run_data,
     "table": table,
+    "bench": bench,
     "doctor": doctor,
     "preset": preset,
     "export": export,

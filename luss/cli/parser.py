@@ -11,6 +11,7 @@ from engine.runtime.errors import LussError
 from luss import __version__
 from luss.cli import features, protocol, submit
 from luss.cli.aliases import translate
+from luss.cli.bench import add_bench
 from luss.cli.data import add_data
 from luss.cli.evaluate import add_options as add_evaluate_options
 from luss.cli.table import add_table
@@ -69,6 +70,7 @@ def build_parser() -> Parser:
     _add_report(commands)
     add_data(commands, _add)
     add_table(commands, _add, _add_debug)
+    add_bench(commands, _add, _add_debug)
     _add_doctor(commands)
     _add_preset(commands)
     _add_export(commands)
