@@ -19,10 +19,11 @@ from .backend import use_reference
 from .crop_checks import check_threads
 from .kernel_folder import kernel_folder
 
-_HEADER = '#include "luss/attention_head.cuh"'
+_HEADER = '#include "luss/attention_head_half.cuh"'
 # in0 features, in1 to in6 the weights; out0 pooled, out1 attention (one number where not wanted), out2 scratch. Stream 0 is Jittor's.
+_LAUNCHERS = {"float32": "attention_head", "float16": "attention_head_half"}
 _LAUNCH = """
-cudaError_t error = luss::attention_head((const float*)in0_p, (const float*)in1_p, (const float*)in2_p, (const float*)in3_p, (const float*)in4_p,
+cudaError_t error = luss::LAUNCHER((const float*)in0_p, (const float*)in1_p, (const float*)in2_p, (const float*)in3_p, (const float*)in4_p,
     (const float*)in5_p, (const float*)in6_p, in0_shape0, (int)in0_shape1, (int)in0_shape2, (int)in0_shape3,
     data["pooled"] != 0 ? (float*)out0_p : nullptr, data["attention"] != 0 ? (float*)out1_p : nullptr, (float*)out2_p, (cudaStream_t)0);
 CHECK(error == cudaSuccess) << "attention_head: " << cudaGetErrorString(error);
@@ -49,8 +50,13 @@ def attention_head(
     *,
     pooled: bool = True,
     attention: bool = True,
+    products: str = "float32",
 ):
     """Attention of each pixel and channel of the features enlarged four times (bilinear, align_corners false), and what is made of it.
+
+    Args:
+        products: "float16" lets tensor cores multiply weight2 and the hidden layer, rounded to float16, with sums in float32; elsewhere than
+            on a GPU it is float32 all the same.
 
     Returns: a pair of jt.Var float32, None for what is not wanted:
         pooled (n, c): mean over pixels of the enlarged features, not normalised, times the attention;
@@ -62,13 +68,16 @@ def attention_head(
     from ..runtime import jt
 
     n, c, h, w = _check(features, weights)
+    if products not in _LAUNCHERS:
+        raise ValueError(f"products: expected one of {', '.join(_LAUNCHERS)}, found {products!r}")
     if use_reference() or not jt.flags.use_cuda or n == 0:
         found = attention_head_host(features.numpy(), HeadWeights(*(v.numpy() for v in weights)), pooled=pooled, attention=attention)
         return tuple(None if array is None else jt.array(array).stop_grad() for array in found)
     pixels = 16 * h * w
-    shapes = [(n, c) if pooled else (1,), (n, 1, 4 * h, 4 * w) if attention else (1,), (scratch_floats(n, c, pixels),)]
+    shapes = [(n, c) if pooled else (1,), (n, 1, 4 * h, 4 * w) if attention else (1,), (scratch_floats(n, c, pixels, products == "float16"),)]
     data = {"pooled": int(pooled), "attention": int(attention)}
-    outputs = jt.code(shapes, ["float32"] * 3, [features, *weights], cuda_header=_HEADER, cuda_src=_LAUNCH, data=data)
+    text = _LAUNCH.replace("LAUNCHER", _LAUNCHERS[products])
+    outputs = jt.code(shapes, ["float32"] * 3, [features, *weights], cuda_header=_HEADER, cuda_src=text, data=data)
     for output in outputs:
         output.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
     return outputs[0].stop_grad() if pooled else None, outputs[1].stop_grad() if attention else None
@@ -101,6 +110,7 @@ def _check(features, weights: HeadWeights) -> tuple[int, int, int, int]:
     return n, c, h, w
 
 
-def scratch_floats(n: int, c: int, pixels: int) -> int:
-    """attention_head_scratch of the kernel: norms, the small product, shares of column tiles (64) and of row tiles (128)."""
-    return n * (pixels + c * pixels // 16 + -(-pixels // 64) * c + -(-c // 128) * pixels)
+def scratch_floats(n: int, c: int, pixels: int, half: bool = False) -> int:
+    """attention_head_scratch or attention_head_half_scratch: W2 in fp16, norms, the small product, shares of column and row tiles."""
+    columns, rows = -(-pixels // (128 if half else 64)), -(-c // 128)
+    return half * rows * 64 * -(-c // 16) * 16 + n * (pixels + c * pixels // 16 + columns * c + rows * pixels)

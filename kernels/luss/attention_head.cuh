@@ -225,6 +225,30 @@ __global__ void __launch_bounds__(128) head_sum_kernel(const float* __restrict__
     out[at] = factor * total;
 }
 
+/* Launches 1 and 2: 1 / norms (n, pixels), mixed (n, c, small). */
+inline cudaError_t head_mix(const float* features, const float* weight1, const float* scale1, int64_t n, int c, int h, int w, float* inverse,
+                            float* mixed, cudaStream_t stream) {
+    const int64_t small = static_cast<int64_t>(h) * w, row_tiles = (c + HEAD_ROWS - 1) / HEAD_ROWS;
+    const cudaError_t error = pixel_norms(features, n, c, h, w, inverse, stream, 1);
+    if (error != cudaSuccess) return error;
+    const dim3 grid(static_cast<unsigned>((n * small + HEAD_COLUMNS - 1) / HEAD_COLUMNS * row_tiles));
+    LUSS_LAUNCH(head_mix_kernel, grid, dim3(HEAD_THREADS), 0, stream, features, weight1, scale1, n, c, small, static_cast<int>(row_tiles), mixed);
+    return cudaGetLastError();
+}
+
+/* Launch 4, for each result that is wanted. */
+inline cudaError_t head_sum(const head_shares& shares, int64_t n, int c, int64_t pixels, int row_tiles, int column_tiles, float* pooled,
+                            float* attention, cudaStream_t stream) {
+    const int64_t length = c;
+    if (pooled != nullptr)
+        LUSS_LAUNCH(head_sum_kernel, dim3(static_cast<unsigned>((n * c + 127) / 128)), dim3(128), 0, stream, shares.pooled, n * c, length, column_tiles,
+                    1.0f / static_cast<float>(pixels), pooled);
+    if (attention != nullptr)
+        LUSS_LAUNCH(head_sum_kernel, dim3(static_cast<unsigned>((n * pixels + 127) / 128)), dim3(128), 0, stream, shares.attention, n * pixels, pixels,
+                    row_tiles, 1.0f / static_cast<float>(c), attention);
+    return cudaGetLastError();
+}
+
 /* Floats of scratch that attention_head needs. */
 inline size_t attention_head_scratch(int64_t n, int c, int h, int w) {
     const int64_t small = static_cast<int64_t>(h) * w, pixels = 16 * small;
@@ -242,22 +266,12 @@ inline cudaError_t attention_head(const float* features, const float* weight1, c
     float* inverse = scratch;
     float* mixed = inverse + n * pixels;
     float* pool_shares = mixed + n * c * small;
-    float* map_shares = pool_shares + n * column_tiles * c;
-    const cudaError_t error = pixel_norms(features, n, c, h, w, inverse, stream, 1);
+    const head_shares shares = {pooled == nullptr ? nullptr : pool_shares, attention == nullptr ? nullptr : pool_shares + n * column_tiles * c};
+    const cudaError_t error = head_mix(features, weight1, scale1, n, c, h, w, inverse, mixed, stream);
     if (error != cudaSuccess) return error;
-    const int64_t mix_tiles = (n * small + HEAD_COLUMNS - 1) / HEAD_COLUMNS;
-    LUSS_LAUNCH(head_mix_kernel, dim3(static_cast<unsigned>(mix_tiles * row_tiles)), dim3(HEAD_THREADS), 0, stream, features, weight1, scale1, n, c, small,
-                row_tiles, mixed);
-    const head_shares shares = {pooled == nullptr ? nullptr : pool_shares, attention == nullptr ? nullptr : map_shares};
     LUSS_LAUNCH(head_attend_kernel, dim3(static_cast<unsigned>(n * column_tiles * row_tiles)), dim3(HEAD_THREADS), 0, stream, features, mixed, inverse,
                 shift1, weight2, scale2, shift2, c, h, w, row_tiles, column_tiles, shares);
-    if (pooled != nullptr)
-        LUSS_LAUNCH(head_sum_kernel, dim3(static_cast<unsigned>((n * c + 127) / 128)), dim3(128), 0, stream, pool_shares, n * c, static_cast<int64_t>(c),
-                    column_tiles, 1.0f / static_cast<float>(pixels), pooled);
-    if (attention != nullptr)
-        LUSS_LAUNCH(head_sum_kernel, dim3(static_cast<unsigned>((n * pixels + 127) / 128)), dim3(128), 0, stream, map_shares, n * pixels, pixels,
-                    row_tiles, 1.0f / static_cast<float>(c), attention);
-    return cudaGetLastError();
+    return head_sum(shares, n, c, pixels, row_tiles, column_tiles, pooled, attention, stream);
 }
 
 } // namespace luss

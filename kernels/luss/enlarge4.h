@@ -38,6 +38,15 @@ struct quad_taps {
     }
 };
 
+/* The pixel (y, 4 q + i) alone. */
+LUSS_BOTH float enlarged_pixel(const quad_taps& taps, int i, const float* plane) {
+    const int low = i < 2 ? taps.left : taps.here, high = i < 2 ? taps.here : taps.right;
+    const float right = 0.25f * static_cast<float>((i + 2) % 4) + 0.125f, up = 1.0f - taps.down;
+    const float a = plane[taps.above + low] * up + plane[taps.below + low] * taps.down;
+    const float b = plane[taps.above + high] * up + plane[taps.below + high] * taps.down;
+    return a * (1.0f - right) + b * right;
+}
+
 /* Weight of source q in output x along one axis of `size` sources; at the ends the repeated edge counts, too. */
 LUSS_BOTH float enlarge4_weight(int x, int q, int size) {
     const int low = (x + 2) / 4 - 1;
