@@ -6,9 +6,8 @@ and with its gradients by logits and threshold, is a step of stage 2.1, whose se
 
 from __future__ import annotations
 
-from harness import THREADS, Case, benchmark_of, main, torch_or_none
-
 import numpy as np
+from harness import THREADS, Case, benchmark_of, main, torch_or_none
 
 from engine.ops.attention_head import HeadWeights, attention_head_host
 from engine.ops.attention_head_reference import attention_head as head_reference

@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.capi import library
 
-from . import attention, crops, labels, machine
+from . import attention, centroids, crops, labels, loss, machine
 from .gpu import ROUNDS, open_gpu
 from .sanitizer import sanitized
 from .steps import FAILED, PASSED, Record
@@ -24,7 +24,7 @@ from .supervise import GPU_LOST, supervised
 from .table import markdown
 from .timing import measured
 
-OPS = (crops, labels, attention)
+OPS = (centroids, labels, loss, attention, crops)
 SECONDS_EACH = 5.0  # of one row of the table, all sides together
 STEP_LIMIT = 90.0  # a step that takes longer hangs
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")

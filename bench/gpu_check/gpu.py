@@ -60,6 +60,18 @@ class TorchGpu:
         target = self.torch.empty_like(source)
         return lambda: target.copy_(source), 2 * size
 
+    def unit_rows(self, n: int, d: int, dtype: str, around: np.ndarray | None):
+        """(n, d) random rows of length 1, made on the GPU; where `around` is given, each near one of its rows."""
+        self.torch.manual_seed(0)
+        x = self.torch.empty(n, d, dtype=getattr(self.torch, dtype), device="cuda")
+        for part in x.split(1 << 16):  # in float32, a part at a time
+            rows = self.torch.randn(len(part), d, device="cuda")
+            if around is not None:
+                centres = self.upload(around)
+                rows = rows * (0.5 / d**0.5) + centres[self.torch.randint(len(centres), (len(part),), device="cuda")]
+            part.copy_(self.torch.nn.functional.normalize(rows))
+        return x
+
     def product(self, side: int, dtype: str):
         """(function, operations) of one matrix product on random numbers"""
         left, right = (self.torch.randn(side, side, device="cuda", dtype=getattr(self.torch, dtype)) for _ in range(2))
@@ -105,6 +117,15 @@ class CuPyGpu:
         source = self.cupy.ones(size // 4, "float32")
         target = self.cupy.empty_like(source)
         return lambda: self.cupy.copyto(target, source), 2 * size
+
+    def unit_rows(self, n, d, dtype, around):
+        x = self.cupy.empty((n, d), dtype)
+        for first in range(0, n, 1 << 16):
+            rows = self.cupy.random.standard_normal((min(1 << 16, n - first), d), dtype="float32")
+            if around is not None:
+                rows = rows * (0.5 / d**0.5) + self.upload(around)[self.cupy.random.randint(0, len(around), len(rows))]
+            x[first : first + len(rows)] = rows / self.cupy.linalg.norm(rows, axis=1, keepdims=True)
+        return x
 
     def product(self, side, dtype):
         left, right = (self.cupy.random.standard_normal((side, side), dtype="float32").astype(dtype) for _ in range(2))

@@ -33,6 +33,10 @@ class EmulatedGpu:
     def download(self, array):
         return array.values
 
+    def unit_rows(self, n, d, dtype, around):
+        rows = np.random.default_rng(0).standard_normal((n, d))
+        return self.upload((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(dtype))
+
     def synchronize(self):
         pass
 
