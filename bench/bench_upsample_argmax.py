@@ -58,7 +58,7 @@ def case(kind: str, classes: int, height: int, width: int, steps: int) -> Case:
         return sides
 
     name = f"{kind} {classes} x {height} x {width}" + (" two steps" if steps == 2 else "")
-    # least: 3 multiply-adds (two steps: 5) a pixel and class without pruning would be the peer's; with it, one comparison a number and a pixel
+    # Least for any method: each number is looked at once, and each pixel decided
     operations = float(classes * height * width + SIZE[0] * SIZE[1])
     moved = 4.0 * (classes * height * width + SIZE[0] * SIZE[1])
     return Case("upsample_argmax", name, prepare, operations, moved, {"torch": GOALS[classes]})

@@ -144,7 +144,10 @@ template <int TAPS> class cell_labeller {
                 for (int i = 0; i < count; i += LANES) {
                     vf v = {};
 #pragma GCC unroll 3
-                    for (int t = 0; t < TAPS; ++t) v = fused(constant(weight[t], vf{}), load<vf>(&corners_[static_cast<size_t>(t * TAPS + s) * room_ + i]), v);
+                    for (int t = 0; t < TAPS; ++t) {
+                        const vf corner = load<vf>(&corners_[static_cast<size_t>(t * TAPS + s) * room_ + i]);
+                        v = fused(constant(weight[t], vf{}), corner, v);
+                    }
                     store(&down_[static_cast<size_t>(s) * room_ + i], v);
                 }
             const int kept = pick_candidates(count);
