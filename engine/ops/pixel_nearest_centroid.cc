@@ -1,4 +1,5 @@
 // CPU path of engine.ops.pixel_nearest_centroid: scores of all centroids at the features' resolution. Arguments were checked by the caller.
+#include <cmath>
 #include <vector>
 
 #include "cpu/gemm_pack.h"
@@ -43,6 +44,19 @@ void scores_of(const T* features, int64_t n, int depth, int pixels, const float*
 }
 
 } // namespace
+
+// unit (classes, depth): the rows divided by their length, in double, or by 1e-12 where that is more.
+extern "C" void luss_unit_rows_cpu(const float* rows, int64_t classes, int64_t depth, float* unit) {
+    for (int64_t k = 0; k < classes; ++k) {
+        const float* row = rows + k * depth;
+        double sums[8] = {}; // side by side, for the vector unit
+        for (int64_t i = 0; i < depth; ++i) sums[i % 8] += static_cast<double>(row[i]) * row[i];
+        double square = 0;
+        for (double sum : sums) square += sum;
+        const double length = std::sqrt(square) > 1e-12 ? std::sqrt(square) : 1e-12;
+        for (int64_t i = 0; i < depth; ++i) unit[k * depth + i] = static_cast<float>(row[i] / length);
+    }
+}
 
 // features (n, depth, pixels) float32, or float16 where half; unit (classes, depth); scores (n, classes, pixels) = unit features.
 extern "C" void luss_centroid_scores_cpu(const void* features, int half, int64_t n, int depth, int pixels, const float* unit, int classes,

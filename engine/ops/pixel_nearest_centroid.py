@@ -100,8 +100,11 @@ def pixel_nearest_centroid_host(
 
 def unit_rows(centroids: np.ndarray) -> np.ndarray:
     """Rows of length 1, or 0, float32; lengths below 1e-12 count as that, and are computed in float64."""
-    length = np.linalg.norm(centroids.astype(np.float64), axis=1, keepdims=True)
-    return np.ascontiguousarray(centroids / np.maximum(length, 1e-12), np.float32)
+    centroids = np.ascontiguousarray(centroids)
+    unit = np.empty_like(centroids)
+    count, depth = (ctypes.c_int64(side) for side in centroids.shape)
+    _library().luss_unit_rows_cpu(ctypes.c_void_p(centroids.ctypes.data), count, depth, ctypes.c_void_p(unit.ctypes.data))
+    return unit
 
 
 def _checked(features, centroids, sizes, attention, threshold, factor) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:

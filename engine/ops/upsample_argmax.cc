@@ -63,7 +63,8 @@ template <int TAPS> class strip_labeller {
         if (!attention) return;
         value_.resize(plan.width);
         for (int r = 0; r < count; ++r) {
-            enlarge_row(attention, task_.attention_width, taps.attention_rows[first + r], taps.attention_columns.data(), plan.width, line_.data(), value_.data());
+            const luss_tap* columns = taps.attention_columns.data();
+            enlarge_row(attention, task_.attention_width, taps.attention_rows[first + r], columns, plan.width, line_.data(), value_.data());
             int32_t* labels = row.out + static_cast<int64_t>(r) * plan.width;
             for (int i = 0; i < plan.width; ++i) labels[i] = value_[i] < task_.threshold ? 0 : labels[i];
         }

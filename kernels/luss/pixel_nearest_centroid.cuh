@@ -4,12 +4,13 @@
    label = 1 + argmax_k <u, unit_k>, u the enlarged features: the norm of u does not matter, and <U f, c> = U <f, c>, so the product runs on the
    small map.  Products are added by fused multiply-adds in runs of LUSS_SCORE_RUN, as on the CPU: the same bits.  Gradient: none.
 
-   Least operations: 2 classes depth h w, 919 x 512 x 88: 83 MFLOP = 6.2 us at 13.4 TFLOP/s; least traffic: features, centroids once, out: 0.18 +
-   1.9 (shared by a batch) + 0.75 MB. Moved besides: the scores, 0.32 MB, written and read through L2.
+   Least operations: 2 classes depth h w, 919 x 512 x 88: 83 MFLOP = 6.2 us at 13.4 TFLOP/s; least traffic: features, centroids
+   once, out: 0.18 + 1.9 (shared by a batch) + 0.75 MB. Moved besides: the scores, 0.32 MB, written and read through L2.
    Versions: v1, this one: tiles of 64 centroids x 64 pixels, 4 x 4 a thread; two 16-byte reads of shared memory for 16 multiply-adds, 3
    wavefronts for 8 cycles of arithmetic on sm_75, so arithmetic is the limit, at about 2/3 of its peak by this count (loads are not overlapped
    inside a block; 3 blocks an SM overlap). 30 blocks an image at 919 x 88: batches of 7 fill 68 SMs three times. Not timed, no GPU at hand.
-   sm_75 and later; 8.7 KB static shared memory. */
+   sm_75 and later; 8.7 KB static shared memory; 80 registers, so that 3 blocks fit an SM; 20 to 36 bytes of spills outside the inner loop
+   before sm_90. */
 #pragma once
 #include "luss/upsample_argmax.cuh"
 
@@ -21,8 +22,9 @@ static_assert(LUSS_SCORE_RUN % SCORE_DEPTH == 0, "runs end between two stages");
 
 /* A block: 64 centroids x 64 pixels of one image. */
 template <class T>
-__global__ void __launch_bounds__(256, 3) centroid_scores_kernel(const T* __restrict__ features, const float* __restrict__ unit, int depth, int pixels,
-                                                              int classes, int pixel_tiles, int class_tiles, float* __restrict__ scores) {
+__global__ void __launch_bounds__(256, 3) centroid_scores_kernel(const T* __restrict__ features, const float* __restrict__ unit, int depth,
+                                                                 int pixels, int classes, int pixel_tiles, int class_tiles,
+                                                                 float* __restrict__ scores) {
     alignas(16) __shared__ float a[SCORE_DEPTH][SCORE_PITCH]; // centroids
     alignas(16) __shared__ float b[SCORE_DEPTH][SCORE_PITCH]; // features
     const int thread = threadIdx.x, x = thread % 16 * 4, y = thread / 16 * 4;

@@ -18,7 +18,8 @@
    of 22 cells by 11 class lanes are 84 steps, 21 rounds of ~600 cycles = 9 us for the 64 blocks of one image, which 68 SMs run at once; pass 2
    the same from L2, 5 us; pass 3 ~3 us. About 20 us an image alone, 3 launches' latency included 25; in batches bound by L2, about 12.
    Versions: v1, this one. Considered: lanes of a warp = cells alone (at w = 11 a third of the lanes work); corners of candidates in shared
-   memory (20 KB for what L1 holds anyway).  sm_75 and later; 6.6 KB static shared memory; registers: see tests' nvcc run, 40 to 56, no spills. */
+   memory (20 KB for what L1 holds anyway).  sm_75 and later; 6.5 KB static shared memory; 46 to 64 registers, 4 blocks an SM; no spills
+   (12 bytes: float16, one step, sm_80). */
 #pragma once
 #include "luss/bilinear_taps.h"
 #include "luss/label_plan.h"

@@ -7,7 +7,8 @@ using cuda_on_cpu::Guarded;
 namespace {
 
 template <class T>
-void run(const void* logits, const luss_label_task& task, const luss_label_plan* plans, const float* attention, int64_t taps, int64_t pixels, int32_t* out) {
+void run(const void* logits, const luss_label_task& task, const luss_label_plan* plans, const float* attention, int64_t taps, int64_t pixels,
+         int32_t* out) {
     Guarded<T> x(logits, static_cast<size_t>(task.n) * task.classes * task.height * task.width);
     Guarded<luss_label_plan> table(plans, task.n);
     Guarded<float> gate(attention, static_cast<size_t>(task.n) * task.attention_height * task.attention_width);

@@ -51,11 +51,13 @@ struct cell_row {
     int out_width;
 };
 
+constexpr int FEW = 12; // candidates that are enlarged without asking once more: found by trial
+
 template <int TAPS> class cell_labeller {
   public:
     explicit cell_labeller(int classes)
         : room_((classes + LANES - 1) / LANES * LANES), tops_(static_cast<size_t>(classes) * LANES), list_(static_cast<size_t>(classes) * LANES),
-          corners_(static_cast<size_t>(room_) * TAPS * TAPS), down_(static_cast<size_t>(room_) * TAPS) {}
+          corners_(static_cast<size_t>(room_) * TAPS * TAPS), down_(static_cast<size_t>(room_) * TAPS), picked_(classes) {}
 
     void run(const cell_row& row, const column_taps& columns) {
         for (int first = 0; first < row.width; first += LANES) {
@@ -142,23 +144,54 @@ template <int TAPS> class cell_labeller {
                 for (int i = 0; i < count; i += LANES) {
                     vf v = {};
 #pragma GCC unroll 3
-                    for (int t = 0; t < TAPS; ++t) v = fused(constant(weight[t], vf{}), load<vf>(&corners_[static_cast<size_t>(t * TAPS + s) * room_ + i]), v);
+                    for (int t = 0; t < TAPS; ++t) {
+                        const vf corner = load<vf>(&corners_[static_cast<size_t>(t * TAPS + s) * room_ + i]);
+                        v = fused(constant(weight[t], vf{}), corner, v);
+                    }
                     store(&down_[static_cast<size_t>(s) * room_ + i], v);
                 }
+            const int kept = pick_candidates(count);
             for (int x = begin; x < end; x += LANES) {
                 vf across[TAPS];
                 for (int s = 0; s < TAPS; ++s) across[s] = load<vf>(&columns.weight[s][x]);
-                vf best = value(across, 0);
-                vi id = vi{} + list[0];
-                for (int i = 1; i < count; ++i) {
-                    const vf v = value(across, i);
+                vf best = value(across, picked_[0]);
+                vi id = vi{} + list[picked_[0]];
+                for (int i = 1; i < kept; ++i) {
+                    const vf v = value(across, picked_[i]);
                     const vi larger = v > best;
                     best = larger ? v : best;
-                    id = larger ? vi{} + list[i] : id;
+                    id = larger ? vi{} + list[picked_[i]] : id;
                 }
                 store_part(out + x, id + row.first_id, first_lanes(end - x));
             }
         }
+    }
+
+    // The same bound once more, along one pixel row: its values lie between the numbers of down_. Candidates kept, in order, in picked_.
+    int pick_candidates(int count) {
+        if (count < FEW) {
+            for (int i = 0; i < count; ++i) picked_[i] = i;
+            return count;
+        }
+        const vf none = constant(-std::numeric_limits<float>::infinity(), vf{});
+        vf best_low = none;
+        for (int i = 0; i < count; i += LANES) {
+            const part lanes = first_lanes(count - i);
+            vf low = load_part(&down_[i], lanes, none);
+            for (int s = 1; s < TAPS; ++s) low = least(low, load_part(&down_[static_cast<size_t>(s) * room_ + i], lanes, none));
+            best_low = most(best_low, low);
+        }
+        float best = best_low[0];
+        for (int i = 1; i < LANES; ++i) best = best_low[i] > best ? best_low[i] : best;
+        const vf bound = constant(luss_least_top(best), vf{});
+        int kept = 0;
+        for (int i = 0; i < count; i += LANES) {
+            const part lanes = first_lanes(count - i);
+            vf top = load_part(&down_[i], lanes, none);
+            for (int s = 1; s < TAPS; ++s) top = most(top, load_part(&down_[static_cast<size_t>(s) * room_ + i], lanes, none));
+            for (unsigned able = lanes_at_least(top, bound); able; able &= able - 1) picked_[kept++] = i + __builtin_ctz(able);
+        }
+        return kept;
     }
 
     vf value(const vf (&across)[TAPS], int candidate) const {
@@ -188,6 +221,7 @@ template <int TAPS> class cell_labeller {
     std::vector<int32_t> list_;  // (LANES, classes) candidates of each cell
     std::vector<float> corners_; // (TAPS * TAPS, room) of the candidates of one cell
     std::vector<float> down_;    // (TAPS, room) the same, enlarged along one pixel row
+    std::vector<int> picked_;    // of a cell's candidates, those that can win a pixel of the row
     int count_[LANES];
     unsigned finite_; // bit i: all numbers of cell i are
 };

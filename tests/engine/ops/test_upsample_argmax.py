@@ -1,15 +1,23 @@
 """Label maps from enlarged logits: the CPU path against the float64 reference, exact away from ties, and its rules for ties and NaN."""
 
+import ctypes
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.ops import upsample_argmax as op
 from engine.ops.backend import backend
+from engine.ops.kernel_folder import kernel_folder
 from engine.ops.upsample_argmax import enlarge_map, upsample_argmax, upsample_argmax_host
 from engine.ops.upsample_argmax_reference import bilinear_matrix, enlarge, enlarged_logits
 from engine.ops.upsample_argmax_reference import upsample_argmax as reference
 from engine.ops.upsample_reference import upsample_bilinear
+from engine.runtime.jittor_setup import find_compiler
+from engine.runtime.native import FLAGS
 
 # Of the size of the numbers: each value has at most 8.1 roundings of 2^-24 (bilinear_taps.h), two values change places within twice that
 BAND = 2 * 8.1 * 2.0**-24
@@ -112,6 +120,25 @@ def test_threads_do_not_change_the_labels():
     for options in ({}, {"middle": (20, 76)}):
         one, three = (upsample_argmax_host(logits, sizes, **options, threads=threads) for threads in (1, 3))
         assert all(np.array_equal(a, b) for a, b in zip(one, three))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", ["x86-64", "haswell"])
+def test_narrower_vectors_give_the_same_labels(tmp_path, monkeypatch, processor):
+    if processor == "haswell" and not {"avx2", "fma"} <= set(Path("/proc/cpuinfo").read_text().split()):
+        pytest.skip("this processor has no AVX2")
+    source, library = Path(op.__file__).with_suffix(".cc"), tmp_path / "narrow.so"
+    flags = [flag for flag in FLAGS if not flag.startswith("-march")]
+    subprocess.run([find_compiler(), *flags, f"-march={processor}", f"-I{kernel_folder()}", str(source), "-o", str(library)], check=True)
+    rng = np.random.default_rng(8)
+    logits, attention, sizes = rng.standard_normal((2, 37, 4, 21)), rng.random((2, 5, 9), np.float32), [(40, 133), (7, 5)]
+    every = [(dtype, middle) for dtype in ("float32", "float16") for middle in (None, (16, 84))]
+    calls = [lambda a=a: upsample_argmax_host(logits.astype(a[0]), sizes, middle=a[1], attention=attention, threshold=0.4) for a in every]
+    expected = [call() for call in calls]
+    narrow = ctypes.CDLL(str(library))
+    monkeypatch.setattr(op, "library", lambda: narrow)
+    for call, wide in zip(calls, expected):
+        assert all(np.array_equal(a, b) for a, b in zip(call(), wide))
 
 
 def test_jittor_gives_the_same_and_so_does_the_reference_backend():
