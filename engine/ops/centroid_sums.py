@@ -15,14 +15,14 @@ from .crop_checks import check_threads
 from .kernel_folder import kernel_folder
 
 _HEADER = '#include "executor.h"\n#include "luss/centroid_sums.cuh"'
-# in0 x, in1 label. Stream 0 is Jittor's; its allocator may hand the scratch on as soon as it is free, to work of the same stream.
+# in0 x, in1 label; `_launch` puts HALF before it. Stream 0 is Jittor's; its allocator may hand the scratch on as soon as it is free, to work of the same stream.
 _LAUNCH = """
 const int64_t n = in0_shape0;
 const int d = (int)in0_shape1, k = (int)out0_shape0;
 const size_t bytes = luss::centroid_sums_scratch(n, d, k);
 size_t allocation = 0;
 void* scratch = bytes ? exe.allocator->alloc(bytes, allocation) : nullptr;
-cudaError_t error = luss::centroid_sums((const void*)in0_p, {half}, (const int32_t*)in1_p, n, d, k, (double*)out0_p, (int64_t*)out1_p,
+cudaError_t error = luss::centroid_sums((const void*)in0_p, HALF, (const int32_t*)in1_p, n, d, k, (double*)out0_p, (int64_t*)out1_p,
     scratch, bytes, (cudaStream_t)0);
 if (bytes) exe.allocator->free(scratch, bytes, allocation);
 CHECK(error == cudaSuccess) << "centroid_sums: " << cudaGetErrorString(error);
@@ -51,7 +51,7 @@ def centroid_sums(
     _check(x, label, clusters)
     if x.shape[0] == 0:
         return jt.zeros((clusters, x.shape[1]), "float64"), jt.zeros((clusters,), "int64")
-    launch = _LAUNCH.format(half=int(str(x.dtype) == "float16"))
+    launch = _launch(str(x.dtype) == "float16")
     shapes, types = [(clusters, x.shape[1]), (clusters,)], ["float64", "int64"]
     sums, counts = jt.code(shapes, types, [jt.array(x), jt.array(label)], cuda_header=_HEADER, cuda_src=launch)
     sums.compile_options = counts.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
@@ -80,6 +80,10 @@ def _keeping_64_bits(array: np.ndarray):
     from ..runtime import jt
 
     return jt.array(array, dtype=str(array.dtype))
+
+
+def _launch(half: bool) -> str:
+    return f"const int HALF = {half:d};" + _LAUNCH
 
 
 @functools.cache

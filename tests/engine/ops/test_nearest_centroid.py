@@ -18,14 +18,15 @@ def compare(x, centroids, cosine=False, mode="certified", threads=1):
     expected, value = reference(x, centroids, cosine=cosine)
     assert label.dtype == np.int32 and score.dtype == np.float32 and label.shape == score.shape == expected.shape
     np.testing.assert_array_equal(label, expected)
-    c = centroids.reshape(-1, *centroids.shape[-2:])[np.arange(label.size // max(len(x), 1))[:, None], label.reshape(-1, len(x))].astype(np.float64)
+    sets = centroids.reshape(-1, *centroids.shape[-2:]).astype(np.float64)
+    c = sets[np.arange(len(sets))[:, None], label.reshape(len(sets), len(x))]
     terms = np.abs(x.astype(np.float64) * c) if cosine else (x.astype(np.float64) - c) ** 2
     # A lane adds d / 32 terms, then 6 sums; a difference and its square round three times.
     bound = (x.shape[1] / 32 + 12) * 2.0**-24 * terms.sum(-1).reshape(score.shape) + 1e-44 * x.shape[1]
     known = ~np.isnan(value)
     np.testing.assert_array_equal(np.isnan(score), ~known)
     finite = known & np.isfinite(value) & np.isfinite(bound)
-    assert (np.abs(score.astype(np.float64) - value)[finite] <= bound[finite]).all()
+    assert (np.abs(score[finite].astype(np.float64) - value[finite]) <= bound[finite]).all()
     np.testing.assert_array_equal(score[known & ~finite], value[known & ~finite])
 
 
@@ -104,7 +105,7 @@ def test_nan_and_infinity(mode, cosine):
     compare(x, centroids, cosine, mode)
     label, score = nearest_centroid_host(x, centroids, cosine=cosine, mode=mode)
     assert label[3] == label[40] == 0 and np.isnan(score[[3, 40]]).all()
-    assert not cosine or set(np.unique(label[~np.isnan(score)])) <= {20, 21, *range(37)} - {0, 12}
+    assert not np.isin(label[~np.isnan(score)], [0, 12]).any()
     all_nan = np.full((5, 20), np.nan, np.float32)
     label, score = nearest_centroid_host(x, all_nan, cosine=cosine, mode=mode)
     assert (label == 0).all() and np.isnan(score).all()
