@@ -16,15 +16,16 @@ from .nearest_centroid_reference import nearest_centroid as _reference
 
 MODES = ("auto", "fp32", "certified")
 _MOST_DIMENSIONS = 1 << 16  # the bounds of cpu/centroid_panels.h leave 1 % for the rounding of norms of that length
+_MOST_ON_CUDA = (4096, 2048)  # centroids and dimensions that kernels/luss/nearest_centroid.cuh takes
 _HEADER = '#include "executor.h"\n#include "luss/nearest_centroid.cuh"'
-# in0 x, in1 centroids (R, K, d). Stream 0 is Jittor's; its allocator may hand the scratch on as soon as it is free, to work of the same stream.
+# in0 x, in1 centroids (R, K, d); `_launch` puts HALF, COSINE and MODE before it. Stream 0 is Jittor's; its allocator may hand the scratch on as soon as it is free, to work of the same stream.
 _LAUNCH = """
 const int64_t n = in0_shape0;
 const int d = (int)in0_shape1, r = (int)in1_shape0, k = (int)in1_shape1;
-const size_t bytes = luss::nearest_centroid_scratch(n, d, k, r, {mode});
+const size_t bytes = luss::nearest_centroid_scratch(n, d, k, r, MODE);
 size_t allocation = 0;
 void* scratch = bytes ? exe.allocator->alloc(bytes, allocation) : nullptr;
-cudaError_t error = luss::nearest_centroid((const void*)in0_p, {half}, (const float*)in1_p, n, d, k, r, {cosine}, {mode}, (int32_t*)out0_p,
+cudaError_t error = luss::nearest_centroid((const void*)in0_p, HALF, (const float*)in1_p, n, d, k, r, COSINE, MODE, (int32_t*)out0_p,
     (float*)out1_p, scratch, bytes, (cudaStream_t)0);
 if (bytes) exe.allocator->free(scratch, bytes, allocation);
 CHECK(error == cudaSuccess) << "nearest_centroid: " << cudaGetErrorString(error);
@@ -42,7 +43,7 @@ def nearest_centroid(
 
     Args:
         x: Rows of any length. N == 0 is fine.
-        centroids: K >= 1; d is 1 to 65536.
+        centroids: K >= 1; d is 1 to 65536. On CUDA K to 4096, d to 2048.
         cosine: the largest product x.c wins, and is the score: the cosine, where the caller's rows and centroids have unit length.
         mode: where the time goes, not what comes out. "fp32"; "certified": products in half precision (bfloat16 on processors that have it, tensor
             cores in fp16 on CUDA), with a rounding bound for each row, and rows within it decided again in float32; "auto": the faster one.
@@ -60,10 +61,12 @@ def nearest_centroid(
         label, score = nearest_centroid_host(*arrays, cosine=cosine, mode=mode)
         return jt.array(label), jt.array(score)
     shape = _checked(x, centroids, mode)
+    if any(found > most for found, most in zip(centroids.shape[-2:], _MOST_ON_CUDA)):
+        raise ValueError(f"centroids: expected K, d of at most {_MOST_ON_CUDA} on CUDA, found {tuple(centroids.shape)}")
     if x.shape[0] == 0:
         return jt.zeros(shape, "int32"), jt.zeros(shape, "float32")
     sets = jt.array(centroids).reshape((-1, *centroids.shape[-2:]))
-    launch = _LAUNCH.format(half=int(str(x.dtype) == "float16"), cosine=int(cosine), mode=int(mode != "fp32"))
+    launch = _launch(str(x.dtype) == "float16", cosine, mode != "fp32")
     rows = (sets.shape[0], x.shape[0])
     label, score = jt.code([rows, rows], ["int32", "float32"], [jt.array(x), sets], cuda_header=_HEADER, cuda_src=launch)
     label.compile_options = score.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
@@ -103,6 +106,10 @@ def nearest_centroid_counted(
     if status != 0:
         raise MemoryError(f"nearest_centroid: no memory for the packed copy of {centroids.shape} centroids")
     return label, score, tuple(again.tolist())
+
+
+def _launch(half: bool, cosine: bool, tensor_cores: bool) -> str:
+    return f"const int HALF = {half:d}, COSINE = {cosine:d}, MODE = {tensor_cores:d};" + _LAUNCH
 
 
 @functools.cache

@@ -30,7 +30,8 @@ constexpr int NEAREST_MAX_D = 2048, NEAREST_MAX_K = 4096, NEAREST_MAX_R = 65535,
 
 /* Candidates of listed rows, compared in fp32; 8 threads a row. Blocks (any, r). */
 template <class X>
-__global__ void __launch_bounds__(DECIDE_THREADS) decide_candidates_kernel(const tensor_problem p, const X* __restrict__ x, const float* __restrict__ c) {
+__global__ void __launch_bounds__(DECIDE_THREADS) decide_candidates_kernel(const tensor_problem p, const X* __restrict__ x,
+                                                                         const float* __restrict__ c) {
     const int restart = blockIdx.y, lane = threadIdx.x % CANDIDATES, group = threadIdx.x / CANDIDATES, groups = DECIDE_THREADS / CANDIDATES;
     const int64_t n = p.counts[2 * restart] < p.room ? p.counts[2 * restart] : p.room;
     c += static_cast<int64_t>(restart) * p.k * p.d;
@@ -65,11 +66,13 @@ struct nearest_scratch {
     int64_t chunk, room;
     size_t bias, norms, centroids, rows, row_errors, counts, listed, threshold, undecided, candidate_counts, candidates, bytes;
 
-    nearest_scratch(int64_t n, int d, int k, int r, int mode) {
+    /* most: rows of a chunk at most; 0 takes what memory suggests */
+    nearest_scratch(int64_t n, int d, int k, int r, int mode, int64_t most) {
         kp = (k + 127) / 128 * 128, dp = (d + 31) / 32 * 32;
         const int64_t by_copy = (int64_t(1) << 27) / dp, by_lists = (int64_t(1) << 22) / r;
         chunk = (by_copy < by_lists ? by_copy : by_lists) / 128 * 128;
         if (chunk < 4096) chunk = 4096;
+        if (most > 0) chunk = most;
         if (chunk > n) chunk = n;
         room = chunk / 4 > 128 ? chunk / 4 : 128;
         bytes = 0;
@@ -98,7 +101,7 @@ struct nearest_scratch {
 
 /* Bytes of scratch memory that nearest_centroid needs, 256-byte aligned: mode 0 a few kB, mode 1 up to 2 * 2^27 for fp16 copies and
    21 a row and set for lists, of at most 2^22 rows and sets. */
-inline size_t nearest_centroid_scratch(int64_t n, int d, int k, int r, int mode) { return nearest_scratch(n, d, k, r, mode).bytes; }
+inline size_t nearest_centroid_scratch(int64_t n, int d, int k, int r, int mode) { return nearest_scratch(n, d, k, r, mode, 0).bytes; }
 
 /* The card at hand: its processors, and 10 * major + minor. */
 inline cudaError_t card_at_hand(int& processors, int& sm) {
@@ -113,16 +116,18 @@ inline cudaError_t card_at_hand(int& processors, int& sm) {
 
 inline unsigned blocks_for(int64_t count, int64_t per_block) { return static_cast<unsigned>((count + per_block - 1) / per_block); }
 
-/* Mode 1 on one chunk: labels of x (p.n, d). Half the processors' blocks are enough for the few rows of the later passes. */
+/* Mode 1 on one chunk: labels of x (p.n, d). The later passes see few rows, how many only the card knows: their blocks go round. */
 template <class Tensor, class Plain, class X>
-inline cudaError_t nearest_by_tensor_cores(const tensor_problem& p, const X* x, const float* c, int r, int processors, int sm, cudaStream_t stream) {
+inline cudaError_t nearest_by_tensor_cores(const tensor_problem& p, const X* x, const float* c, int r, int processors, int sm,
+                                           cudaStream_t stream) {
     cudaError_t error = cudaMemsetAsync(p.counts, 0, sizeof(int32_t) * 2 * r, stream);
     if (error == cudaSuccess) error = cudaMemsetAsync(p.candidate_counts, 0, sizeof(int32_t) * r * p.room, stream);
     if (error != cudaSuccess) return error;
     const int shared_bytes = Tensor::stages(sm) * Tensor::STAGE_BYTES;
     if (sm >= 80) { // with the static part more than the 48 kB that need no asking
-        error = cudaFuncSetAttribute(nearest_tensor_kernel<Tensor, best_two>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-        if (error == cudaSuccess) error = cudaFuncSetAttribute(nearest_tensor_kernel<Tensor, collect>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+        const cudaFuncAttribute most = cudaFuncAttributeMaxDynamicSharedMemorySize;
+        error = cudaFuncSetAttribute(nearest_tensor_kernel<Tensor, best_two>, most, shared_bytes);
+        if (error == cudaSuccess) error = cudaFuncSetAttribute(nearest_tensor_kernel<Tensor, collect>, most, shared_bytes);
         if (error != cudaSuccess) return error;
     }
     const dim3 all(blocks_for(p.n, Tensor::ROWS), r);
@@ -135,16 +140,16 @@ inline cudaError_t nearest_by_tensor_cores(const tensor_problem& p, const X* x, 
     LUSS_LAUNCH((decide_candidates_kernel<X>), few, DECIDE_THREADS, 0, stream, p, x, c);
     if ((error = cudaGetLastError()) != cudaSuccess) return error;
     float* const no_score = nullptr;
-    LUSS_LAUNCH((nearest_fp32_kernel<X, Plain>), few, Plain::THREADS, 0, stream, x, c, p.bias, p.n, p.d, p.k, p.kp, p.cosine, p.undecided, p.undecided_room,
-                p.counts, p.stride, p.label, no_score);
+    LUSS_LAUNCH((nearest_fp32_kernel<X, Plain>), few, Plain::THREADS, 0, stream, x, c, p.bias, p.n, p.d, p.k, p.kp, p.cosine, p.undecided,
+                p.undecided_room, p.counts, p.stride, p.label, no_score);
     return cudaGetLastError();
 }
 
 /* Both modes with given tiles. */
 template <class Tensor, class Plain, class X>
 inline cudaError_t nearest_centroid_tiled(const X* x, const float* c, int64_t n, int d, int k, int r, int cosine, int mode, int32_t* label, float* score,
-                                          void* scratch, size_t scratch_bytes, cudaStream_t stream) {
-    const nearest_scratch at(n, d, k, r, mode);
+                                          void* scratch, size_t scratch_bytes, cudaStream_t stream, int64_t most = 0) {
+    const nearest_scratch at(n, d, k, r, mode, most);
     if (n == 0) return cudaSuccess;
     if (scratch_bytes < at.bytes || reinterpret_cast<uintptr_t>(scratch) % 256 != 0) return cudaErrorInvalidValue;
     unsigned char* const base = static_cast<unsigned char*>(scratch);
@@ -162,8 +167,8 @@ inline cudaError_t nearest_centroid_tiled(const X* x, const float* c, int64_t n,
     if (mode == 0) {
         const dim3 grid(blocks_for(n, Plain::ROWS), r);
         const int32_t* const no_rows = nullptr;
-        LUSS_LAUNCH((nearest_fp32_kernel<X, Plain>), grid, Plain::THREADS, 0, stream, x, c, bias, n, d, k, at.kp, cosine, no_rows, int64_t(0), no_rows, n, label,
-                    score);
+        LUSS_LAUNCH((nearest_fp32_kernel<X, Plain>), grid, Plain::THREADS, 0, stream, x, c, bias, n, d, k, at.kp, cosine, no_rows, int64_t(0),
+                    no_rows, n, label, score);
         return cudaGetLastError();
     }
     const bool exact = sizeof(X) == 2 && d % 8 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0; // no copy needed
@@ -183,7 +188,8 @@ inline cudaError_t nearest_centroid_tiled(const X* x, const float* c, int64_t n,
         } else {
             __half* const copy = reinterpret_cast<__half*>(base + at.rows);
             float* const row_errors = reinterpret_cast<float*>(base + at.row_errors);
-            LUSS_LAUNCH((prepare_rows_kernel<X>), blocks_for(count, PREPARE_WARPS), 32 * PREPARE_WARPS, 0, stream, rows, count, d, at.dp, copy, row_errors);
+            LUSS_LAUNCH((prepare_rows_kernel<X>), blocks_for(count, PREPARE_WARPS), 32 * PREPARE_WARPS, 0, stream, rows, count, d, at.dp, copy,
+                        row_errors);
             if ((error = cudaGetLastError()) != cudaSuccess) return error;
             p.x = copy, p.pitch = at.dp, p.width = at.dp, p.x_error = row_errors;
         }
@@ -200,18 +206,16 @@ inline cudaError_t nearest_centroid_tiled(const X* x, const float* c, int64_t n,
    Returns the first error; cudaErrorInvalidValue for sizes out of range, an unknown mode and too little scratch. */
 inline cudaError_t nearest_centroid(const void* x, int x_half, const float* c, int64_t n, int d, int k, int r, int cosine, int mode, int32_t* label,
                                     float* score, void* scratch, size_t scratch_bytes, cudaStream_t stream) {
-    if (n < 0 || d < 1 || d > NEAREST_MAX_D || k < 1 || k > NEAREST_MAX_K || r < 1 || r > NEAREST_MAX_R || mode < 0 || mode > 1) return cudaErrorInvalidValue;
-    const auto run = k <= 64 ? (x_half ? 0 : 1) : (x_half ? 2 : 3);
-    const __half* const halves = static_cast<const __half*>(x);
-    const float* const floats = static_cast<const float*>(x);
-    typedef tensor_tile<4, 2> narrow;
-    typedef tensor_tile<4, 4> wide;
-    switch (run) {
-    case 0: return nearest_centroid_tiled<narrow, fp32_tile<128, 64>>(halves, c, n, d, k, r, cosine, mode, label, score, scratch, scratch_bytes, stream);
-    case 1: return nearest_centroid_tiled<narrow, fp32_tile<128, 64>>(floats, c, n, d, k, r, cosine, mode, label, score, scratch, scratch_bytes, stream);
-    case 2: return nearest_centroid_tiled<wide, fp32_tile<128, 128>>(halves, c, n, d, k, r, cosine, mode, label, score, scratch, scratch_bytes, stream);
-    default: return nearest_centroid_tiled<wide, fp32_tile<128, 128>>(floats, c, n, d, k, r, cosine, mode, label, score, scratch, scratch_bytes, stream);
-    }
+    if (n < 0 || d < 1 || d > NEAREST_MAX_D || k < 1 || k > NEAREST_MAX_K || r < 1 || r > NEAREST_MAX_R || mode < 0 || mode > 1)
+        return cudaErrorInvalidValue;
+    const auto run = [&](auto rows) {
+        typedef tensor_tile<4, 2> narrow; // up to 64 centroids
+        typedef tensor_tile<4, 4> wide;
+        if (k <= 64)
+            return nearest_centroid_tiled<narrow, fp32_tile<128, 64>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, scratch_bytes, stream);
+        return nearest_centroid_tiled<wide, fp32_tile<128, 128>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, scratch_bytes, stream);
+    };
+    return x_half ? run(static_cast<const __half*>(x)) : run(static_cast<const float*>(x));
 }
 
 } // namespace luss

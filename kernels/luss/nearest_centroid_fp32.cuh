@@ -23,7 +23,8 @@ __device__ __forceinline__ float4 load_four(const float* row, int i, int d, bool
 __device__ __forceinline__ float4 load_four(const __half* row, int i, int d, bool quad) {
     if (quad && i < d) {
         const uint2 bits = *reinterpret_cast<const uint2*>(row + i);
-        const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x)), high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
+        const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x));
+        const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
         return make_float4(low.x, low.y, high.x, high.y);
     }
     if (quad) return make_float4(0, 0, 0, 0);
@@ -53,7 +54,8 @@ __device__ __forceinline__ float final_score(float square, float score, int cosi
 }
 
 /* Rows without any score above -inf: the first centroid whose score is not NaN; with none, 0 and NaN. Rare, hence slow. */
-template <class X> __device__ void decide_by_hand(const X* x, const float* c, const float* bias, int d, int k, int& id, float& score) {
+template <class X>
+__device__ __attribute__((noinline)) void decide_by_hand(const X* x, const float* c, const float* bias, int d, int k, int& id, float& score) {
     for (id = 0; id < k; ++id) {
         score = chain_score(x, c + static_cast<int64_t>(id) * d, d, bias[id]);
         if (score == score) return;
@@ -65,8 +67,8 @@ template <class X> __device__ void decide_by_hand(const X* x, const float* c, co
    `stride`: rows of label and score (r, stride); score may be null. */
 template <class X, class Tile>
 __global__ void __launch_bounds__(Tile::THREADS, 2)
-    nearest_fp32_kernel(const X* __restrict__ x, const float* __restrict__ c, const float* __restrict__ bias, int64_t n, int d, int k, int kp, int cosine,
-                        const int32_t* __restrict__ rows, int64_t row_room, const int32_t* __restrict__ counts, int64_t stride,
+    nearest_fp32_kernel(const X* __restrict__ x, const float* __restrict__ c, const float* __restrict__ bias, int64_t n, int d, int k, int kp,
+                        int cosine, const int32_t* __restrict__ rows, int64_t row_room, const int32_t* __restrict__ counts, int64_t stride,
                         int32_t* __restrict__ label, float* __restrict__ score) {
     constexpr int TM = 4 * Tile::ROW_GROUPS, TN = 4 * Tile::COLUMN_GROUPS;
     __shared__ __align__(16) float a_tile[2][Tile::DEPTH][Tile::A_PITCH];

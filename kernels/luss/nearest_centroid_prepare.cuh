@@ -51,8 +51,8 @@ __global__ void __launch_bounds__(32 * PREPARE_WARPS) prepare_centroids_kernel(c
 
 /* x (n, d) to halves (n, dp), filled up with zeros, and error (n,) >= |x - halves| of every row (0 where x is fp16). A warp a row. */
 template <class X>
-__global__ void __launch_bounds__(32 * PREPARE_WARPS) prepare_rows_kernel(const X* __restrict__ x, int64_t n, int d, int dp, __half* __restrict__ halves,
-                                                                        float* __restrict__ error) {
+__global__ void __launch_bounds__(32 * PREPARE_WARPS) prepare_rows_kernel(const X* __restrict__ x, int64_t n, int d, int dp,
+                                                                        __half* __restrict__ halves, float* __restrict__ error) {
     const int lane = threadIdx.x % 32;
     const int64_t row = static_cast<int64_t>(blockIdx.x) * PREPARE_WARPS + threadIdx.x / 32;
     if (row >= n) return;

@@ -160,11 +160,21 @@ __device__ __forceinline__ void multiply_half(float (&sum)[Tile::ROW_TILES][2 * 
         uint32_t b[4];
         const int row = 32 * pair + warp_column + lane / 16 * 8 + lane % 8;
         load_matrices(b, stage + Tile::ROWS * 64 + piece_place(row, 2 * part + lane / 8 % 2));
+#if LUSS_SM < 80 // 8 k's of all tiles before the next 8: neighbours in this order do not wait for each other's sums
+#pragma unroll
+        for (int step = 0; step < 2; ++step)
+#pragma unroll
+            for (int m = 0; m < Tile::ROW_TILES; ++m) {
+                mma_m16n8k8(sum[m][2 * pair], a[m][2 * step], a[m][2 * step + 1], b[step]);
+                mma_m16n8k8(sum[m][2 * pair + 1], a[m][2 * step], a[m][2 * step + 1], b[2 + step]);
+            }
+#else
 #pragma unroll
         for (int m = 0; m < Tile::ROW_TILES; ++m) {
             mma_m16n8k16(sum[m][2 * pair], a[m], b[0], b[1]);
             mma_m16n8k16(sum[m][2 * pair + 1], a[m], b[2], b[3]);
         }
+#endif
     }
 }
 
@@ -201,8 +211,8 @@ __device__ __forceinline__ void decide_or_list(const tensor_problem& p, int rest
 
 /* The end of a block of rows: the four lanes and two warps that share a row put together what they found. */
 template <class Tile>
-__device__ __forceinline__ void finish_rows(const tensor_problem& p, best_two<Tile>& pass, int restart, const int* rows, unsigned char* shared, int first_row,
-                                            int column_warp, float square) {
+__device__ __forceinline__ void finish_rows(const tensor_problem& p, best_two<Tile>& pass, int restart, const int* rows, unsigned char* shared,
+                                            int first_row, int column_warp, float square) {
     float* best = reinterpret_cast<float*>(shared); // (2, ROWS) each
     float* second = best + 2 * Tile::ROWS;
     int* id = reinterpret_cast<int*>(second + 2 * Tile::ROWS);

@@ -19,12 +19,12 @@ DRIVERS = ["nearest_centroid", "nearest_centroid_sm80"]
 UNIT = 2.0**-24
 
 
-def nearest(x, c, mode, *, cosine=False, tile=SMALL, order="forward", name="nearest_centroid", with_score=True, offset=0):
+def nearest(x, c, mode, *, cosine=False, tile=SMALL, order="forward", name="nearest_centroid", with_score=True, offset=0, chunk=0):
     x, c = np.ascontiguousarray(x), np.ascontiguousarray(c, np.float32)
     (n, d), (r, k, _) = x.shape, c.shape
     label, score = np.full((r, n), -7, np.int32), np.full((r, n), -7, np.float32)
     sizes = (ctypes.c_int64(n), d, k, r, int(cosine), mode, int(with_score), offset)
-    call(driver(name).luss_emulate_nearest_centroid, tile, x, int(x.dtype == np.float16), c, *sizes, label, score, order=order)
+    call(driver(name).luss_emulate_nearest_centroid, tile, chunk, x, int(x.dtype == np.float16), c, *sizes, label, score, order=order)
     return label, score
 
 
@@ -64,8 +64,15 @@ def test_fp32_mode_is_within_rounding_of_float64(shape, dtype, cosine):
 
 @pytest.mark.parametrize("order", list(ORDERS))
 @pytest.mark.parametrize("name", DRIVERS)
-@pytest.mark.parametrize(("shape", "tile", "dtype", "cosine"), [(SHAPES[1], SMALL, "float32", False), (SHAPES[2], MIDDLE, "float16", False),
-                                                               (SHAPES[4], SMALL, "float16", True), (SHAPES[5], MIDDLE, "float32", True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "tile", "dtype", "cosine"),
+    [
+        (SHAPES[1], SMALL, "float32", False),
+        (SHAPES[2], MIDDLE, "float16", False),
+        (SHAPES[4], SMALL, "float16", True),
+        (SHAPES[5], MIDDLE, "float32", True),
+    ],
+)
 def test_tensor_mode_equals_fp32_mode_to_the_bit(shape, tile, dtype, cosine, name, order):
     x, c = rows_and_centroids(*shape, dtype, seed=3)
     for mode_0, mode_1 in zip(nearest(x, c, FP32, cosine=cosine), nearest(x, c, TENSOR, cosine=cosine, tile=tile, order=order, name=name)):
@@ -103,6 +110,18 @@ def test_ties_take_the_smallest_id_however_many_there_are(mode):
     expected, _ = nearest(x, c, FP32)
     for many in (twice, often):
         assert np.array_equal(nearest(x, many, mode)[0], expected)
+
+
+@pytest.mark.parametrize("chunk", [0, 100])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_more_listed_rows_than_the_list_holds_and_several_chunks(chunk, dtype):
+    x, c = rows_and_centroids(330, 32, 9, 2, dtype, seed=6)
+    twice = np.concatenate([c[:, :2], c], 1)  # 128 listed rows of each set find room, others are decided over all centroids
+    expected, scores = nearest(x, twice, FP32)
+    again = nearest(x, twice, TENSOR, chunk=chunk)
+    assert np.array_equal(expected, again[0]) and scores.tobytes() == again[1].tobytes()
+    everywhere = np.repeat(c[:, :1], 11, 1)  # all rows tie among all centroids
+    assert (nearest(x, everywhere, TENSOR, chunk=chunk)[0] == 0).all()
 
 
 @pytest.mark.parametrize("name", DRIVERS)
