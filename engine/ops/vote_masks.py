@@ -77,6 +77,8 @@ def vote_masks(
         several = isinstance(label_map, (list, tuple))
         maps = [_host(one, jt) for one in label_map] if several else _host(label_map, jt)
         given = [_host(one, jt) for one in masks] if several else _host(masks, jt)
+        for i, one in enumerate(maps if several else [maps]):
+            _check_map(i, one)
         _check_bins(maps if several else [maps], bins)
         found, votes = vote_masks_host(maps, given, on=on, min_area=min_area, min_share=min_share, ignore_background=ignore_background)
         if several:

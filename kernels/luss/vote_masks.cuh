@@ -18,7 +18,9 @@
    Versions: v1, this one. Neighbours mostly share a label, so a warp's lanes are first asked for the leader's label (shuffle and ballot, one
    atomic for all that share it), twice, and the rest counts one by one in shared memory. __match_any_sync would do the same in one
    instruction whose time grows with the number of different labels; several sub-histograms would help only where all lanes differ.
-   sm_70 and later. Shared memory: 4 bins bytes up to 12,000 bins, else tables in global scratch; 136 bytes besides. */
+   sm_70 and later. Shared memory: 4 bins bytes up to 12,000 bins, else tables in global scratch; 144 bytes besides. Registers (nvcc 13.0), runs:
+   41 on sm_75, 34 on 80, 40 on 86, 32 on 90; words: 51 (53 with global tables), 38, 40, 40; no spills. So 2, 3, 3 and 4 blocks a multiprocessor
+   with runs; 2, 3, 3 and 3 with words. */
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -136,6 +136,8 @@ def test_jittor_gives_the_same():
     assert [tuple(one.shape) for one in votes] == [(6, 4), (0, 4)]
     with pytest.raises(ValueError, match=r"label_map\[0\]: expected ids 0\.\.9"):
         vote_masks(map_, masks, bins=10)
+    with pytest.raises(ValueError, match=r"label_map\[1\]: expected \(H, W\) uint16 or int32, found \(\) int"):
+        vote_masks([map_, 3], [masks, masks])
     with pytest.raises(ValueError, match="bins=70000: expected"):
         vote_masks(map_, masks, bins=70000)
 
