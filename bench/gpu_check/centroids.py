@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine import capi
+from engine.ops.centroid_sums import centroid_sums_host
 
 from .compare import close, same_bits, same_labels
 from .timing import Timing
@@ -76,6 +77,23 @@ def checks(gpu, small: bool):
         return {"sets": len(sets)}
 
     yield "nearest_centroid of several sets at once", several
+    large = [("float16", 100_003, 128, 919), ("float32", 30_001, 512, 50), ("float16", 9_999, 2048, 4096)]
+    for dtype, n, d, k in [("float16", 70, 5, 4)] if small else large:
+
+        def summed(dtype=dtype, n=n, d=d, k=k):
+            rng = np.random.default_rng(d)
+            x, label = rng.standard_normal((n, d)).astype(dtype), rng.integers(-1, k + 1, n).astype(np.int32)
+            given = gpu.upload(x), gpu.upload(label)
+            sums, counts = (gpu.download(one) for one in capi.centroid_sums(*given, k))
+            again = [gpu.download(one) for one in capi.centroid_sums(*given, k)]
+            same_bits(again[0], sums)
+            known = (label >= 0) & (label < k)
+            same_bits(counts, np.bincount(label[known], minlength=k).astype(np.int64))
+            expected, _ = centroid_sums_host(x[known], label[known], k)
+            size, _ = centroid_sums_host(np.abs(x[known]), label[known], k)
+            return close(sums, expected, 2.0**-40 * size, "2^-41 of the sum of absolute values, and as much for the CPU's")
+
+        yield f"centroid_sums {n} x {d}, {k} labels, {dtype}", summed
 
 
 def timings(gpu, small: bool):
@@ -103,6 +121,27 @@ def timings(gpu, small: bool):
                     return Timing("nearest_centroid", case, sides, 2.0 * n * d * k, float(size * n * d + 4 * k * d + 4 * n), "fp16", goals)
 
                 yield f"nearest_centroid {d}, {k} {centres}, {dtype}", nearest
+
+    for n, d, k in [(40, 16, 5)] if small else [(1 << 20, 128, 919), (1 << 19, 512, 919), (1 << 18, 2048, 919)]:
+        for dtype in ("float16", "float32"):
+
+            def summed(n=n, d=d, k=k, dtype=dtype):
+                x, label = gpu.unit_rows(n, d, dtype, None), gpu.upload(np.random.default_rng(2).integers(0, k, n).astype(np.int32))
+                sides = {"ours": lambda: capi.centroid_sums(x, label, k)}
+                if gpu.name == "torch":
+                    torch, ids = gpu.torch, label.long()
+
+                    def peer():  # in float32, as sums of float16 would overflow its digits; a part at a time, for the copy
+                        sums = torch.zeros(k, d, device="cuda")
+                        for part, some in zip(x.split(CHUNK), ids.split(CHUNK)):
+                            sums.index_add_(0, some, part.float())
+                        return sums, torch.bincount(ids, minlength=k)
+
+                    sides["torch"] = peer
+                moved = float((2 if dtype == "float16" else 4) * n * d + 4 * n)
+                return Timing("centroid_sums", f"{n} x {d}, {k} labels, {dtype}", sides, 0, moved, goals={"torch": 3.0, "limit": 0.7})
+
+            yield f"centroid_sums {d}, {dtype}", summed
 
     def from_host():
         n, d, k = (40, 16, 5) if small else (1 << 18, 512, 919)

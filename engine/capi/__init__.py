@@ -8,7 +8,7 @@ current stream of the library that holds the first array; nothing waits. No grad
 """
 
 from .attention import attention_head, attention_pool, attention_pool_grad, pixel_norms
-from .centroids import nearest_centroid
+from .centroids import centroid_sums, nearest_centroid, score_sums
 from .crops import augment_crops, crop_labels, resize_crops
 from .labels import pixel_nearest_centroid, upsample_argmax, vote_masks
 from .library import KernelError, build
@@ -21,11 +21,13 @@ __all__ = [
     "attention_pool_grad",
     "augment_crops",
     "build",
+    "centroid_sums",
     "crop_labels",
     "nearest_centroid",
     "pixel_nearest_centroid",
     "pixel_norms",
     "resize_crops",
+    "score_sums",
     "upsample_argmax",
     "upsample_cross_entropy",
     "vote_masks",

@@ -39,3 +39,38 @@ def nearest_centroid(
     call("luss_nearest_centroid", rows.pointer, FLOATS[rows.dtype.name], sets.pointer, n, d, k, r, int(cosine), _MODES[mode], at_label, at_score,
          place.scratch(room), room, place.stream)  # fmt: skip
     return label, score
+
+
+def centroid_sums(
+    x,  # (N, d) float32 or float16 on the GPU
+    label,  # (N,) int32 on the GPU; outside [0, clusters) a row counts for nothing
+    clusters: int,
+):
+    """engine.ops.centroid_sums: sums[j] = sum of x[i] over label[i] == j, and how many these are.
+
+    Returns: (sums, counts): (clusters, d) float64 and (clusters,) int64 on the GPU. Deterministic.
+    """
+    place = Place("x", x)
+    rows = place.array("x", x, ("N", "d"), *FLOATS)
+    n, d = rows.shape
+    ids = place.array("label", label, (n,), "int32")
+    room = scratch_bytes("centroid_sums", n, d, clusters)
+    sums, at_sums = place.empty((clusters, d), "float64")
+    counts, at_counts = place.empty((clusters,), "int64")
+    call("luss_centroid_sums", rows.pointer, FLOATS[rows.dtype.name], ids.pointer, n, d, clusters, at_sums, at_counts, place.scratch(room), room,
+         place.stream)  # fmt: skip
+    return sums, counts
+
+
+def score_sums(
+    score,  # (N,) or (R, N) float32 on the GPU, as nearest_centroid gives it
+):
+    """Sums of scores in float64, the objective of k-means. Returns: (R,) float64 on the GPU, (1,) for one set. Deterministic."""
+    place = Place("score", score)
+    several = len(score.shape) == 2
+    given = place.array("score", score, ("R", "N") if several else ("N",), "float32")
+    r, n = given.shape if several else (1, given.shape[0])
+    totals, at_totals = place.empty((r,), "float64")
+    room = scratch_bytes("score_sums", r)
+    call("luss_score_sums", given.pointer, n, r, at_totals, place.scratch(room), room, place.stream)
+    return totals

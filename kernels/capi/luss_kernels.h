@@ -150,6 +150,16 @@ LUSS_API int luss_nearest_centroid(const void* x, int x_type, const float* centr
                                    int32_t* label, float* score, void* scratch, size_t scratch_bytes, void* stream);
 LUSS_API size_t luss_nearest_centroid_scratch(int64_t n, int d, int k, int r, int mode);
 
+/* Sums and counts of rows per label: the update step. x (n, d) of x_type; label (n,) int32, outside 0..k - 1 a row counts for nothing;
+   sums (k, d) double; counts (k,) int64. n below 2^31 - 1, k 1..4096. Scratch: 256-byte aligned. Deterministic. */
+LUSS_API int luss_centroid_sums(const void* x, int x_type, const int32_t* label, int64_t n, int d, int k, double* sums, int64_t* counts,
+                                void* scratch, size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_centroid_sums_scratch(int64_t n, int d, int k);
+
+/* totals (r,) double: sums of score (r, n) float. r 1..65535. Deterministic. */
+LUSS_API int luss_score_sums(const float* score, int64_t n, int r, double* totals, void* scratch, size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_score_sums_scratch(int r);
+
 /* ---- loss ----------------------------------------------------------------------------------------------------------------------------- */
 
 /* Host only, nothing is queued. The tables with which (h, w) is enlarged to (height, width), over (middle_h, middle_w) where these are not 0.

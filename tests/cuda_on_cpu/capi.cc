@@ -8,6 +8,7 @@
 
 #include "capi/attention.cu"
 #include "capi/augment_crops.cu"
+#include "capi/centroid_sums.cu"
 #include "capi/crop_labels.cu"
 #include "capi/label_maps.cu"
 #define SCORE_DEPTH NEAREST_SCORE_DEPTH // pixel_nearest_centroid has a constant of this name

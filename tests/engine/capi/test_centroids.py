@@ -49,3 +49,28 @@ def test_no_rows_and_wrong_arguments():
             capi.nearest_centroid(*bad)
     with pytest.raises(ValueError, match="mode: expected one of fp32, certified, auto, found 'fast'"):
         capi.nearest_centroid(x, centroids, mode="fast")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_sums_and_counts(dtype):
+    rng = np.random.default_rng(6)
+    x, label = rng.standard_normal((600, 5)).astype(dtype), rng.integers(-1, 8, 600).astype(np.int32)
+    sums, counts = capi.centroid_sums(on_gpu(x), on_gpu(label), 7)  # labels -1 and 7 count for nothing
+    for j in range(7):
+        rows = x[label == j].astype(np.float64)
+        # float-float sums of a column err by at most 2^-41 of its sum of absolute values (luss/centroid_sums.cuh); NumPy's by less
+        assert (np.abs(sums.values[j] - rows.sum(0)) <= 2.0**-40 * np.abs(rows).sum(0)).all() and counts.values[j] == len(rows)
+    sums, counts = capi.centroid_sums(on_gpu(x[:0]), on_gpu(label[:0]), 3)
+    assert sums.shape == (3, 5) and not sums.values.any() and not counts.values.any()
+    with pytest.raises(ValueError, match=r"label: expected \(600,\) int32, found \(600,\) int64"):
+        capi.centroid_sums(on_gpu(x), on_gpu(label.astype(np.int64)), 7)
+    with pytest.raises(ValueError, match=r"k: expected 1..4096, found 5000"):
+        capi.centroid_sums(on_gpu(x), on_gpu(label), 5000)
+
+
+def test_sums_of_scores():
+    score = np.random.default_rng(7).random((2, 700), np.float32)
+    found = capi.score_sums(on_gpu(score)).values
+    # double additions of 700 numbers below 1
+    assert (np.abs(found - score.astype(np.float64).sum(1)) <= 700 * 2.0**-53 * 700).all()
+    assert np.array_equal(capi.score_sums(on_gpu(score[1])).values, found[1:])
