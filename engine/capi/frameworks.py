@@ -46,11 +46,14 @@ class Torch:
         return self.torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     def join(self, arrays):
-        return self.torch.cat([self.torch.as_tensor(array).reshape(-1) for array in arrays])
+        parts = [self.torch.as_tensor(array).reshape(-1) for array in arrays]
+        return self.torch.cat([part.view(self.torch.uint8) for part in parts]).view(parts[0].dtype)  # PyTorch knows little of uint16 and uint32
 
     def extremes(self, array):
-        wide = self.torch.as_tensor(array).to(self.torch.int32)  # PyTorch compares no unsigned numbers of 16 bits
-        return int(wide.min()), int(wide.max())
+        array = self.torch.as_tensor(array)
+        if array.dtype == self.torch.uint16:
+            array = array.view(self.torch.int16).to(self.torch.int32) & 0xFFFF
+        return int(array.min()), int(array.max())
 
     def outside(self, array, lowest, highest, besides):
         return int(_outside(self.torch.as_tensor(array), lowest, highest, besides).sum())
