@@ -30,7 +30,8 @@ __device__ __forceinline__ uint32_t two_halves(float low, float high) {
 }
 
 /* to (rows, depth / 2) pairs of halves of weight (c, c); zeros beyond. depth is a multiple of 16. */
-__global__ void __launch_bounds__(256) half_weights_kernel(const float* __restrict__ weight, int c, int depth, int64_t count, uint32_t* __restrict__ to) {
+__global__ void __launch_bounds__(256) half_weights_kernel(const float* __restrict__ weight, int c, int depth, int64_t count,
+                                                         uint32_t* __restrict__ to) {
     const int64_t at = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x;
     if (at >= count) return;
     const int64_t row = at / (depth / 2), k = at % (depth / 2) * 2;
@@ -90,7 +91,8 @@ __global__ void __launch_bounds__(HALF_THREADS, 2) half_attend_kernel(const floa
 #pragma unroll
             for (int i = 0; i < 4; ++i) sum[m][tile][i] = 0.0f;
     {
-        const hidden_columns columns(mixed + image * c * small, inverse + image * pixels, shift1, first + static_cast<int>(threadIdx.x) % HALF_QUADS, h, w);
+        const int own = first + static_cast<int>(threadIdx.x) % HALF_QUADS;
+        const hidden_columns columns(mixed + image * c * small, inverse + image * pixels, shift1, own, h, w);
         const uint32_t* rows = weight + static_cast<int64_t>(row_tile) * HALF_TILE * (depth / 2);
         half_fetch next;
         next.get(rows, depth, 0, c, columns);
@@ -187,8 +189,9 @@ inline cudaError_t attention_head_half(const float* features, const float* weigh
     LUSS_LAUNCH(half_weights_kernel, dim3(static_cast<unsigned>((pairs + 255) / 256)), dim3(256), 0, stream, weight2, c, depth, pairs, halves);
     const cudaError_t error = head_mix(features, weight1, scale1, n, c, h, w, inverse, mixed, stream);
     if (error != cudaSuccess) return error;
-    LUSS_LAUNCH(half_attend_kernel, dim3(static_cast<unsigned>(n * column_tiles * row_tiles)), dim3(HALF_THREADS), 0, stream, features, mixed, inverse,
-                shift1, halves, scale2, shift2, c, depth, h, w, row_tiles, column_tiles, shares);
+    const dim3 grid(static_cast<unsigned>(n * column_tiles * row_tiles));
+    LUSS_LAUNCH(half_attend_kernel, grid, dim3(HALF_THREADS), 0, stream, features, mixed, inverse, shift1, halves, scale2, shift2, c, depth,
+                h, w, row_tiles, column_tiles, shares);
     return head_sum(shares, n, c, pixels, row_tiles, column_tiles, pooled, attention, stream);
 }
 
