@@ -1,7 +1,8 @@
 /* Attention-weighted mean of a map enlarged four times, and its gradients (spec/sampass.md 6.3 K1).                  hot path P1
    out[n, c] = 1/P sum over p of v[n, c, p] sigmoid(logits[n, c, p] + threshold[c]);  v = u / norms, or u where norms is null,
    u = bilinear enlargement (pixel_norms.cuh) of features.  P = 16 h w.
-   features (n, c, h, w), logits (n, c, 4h, 4w), threshold (c,), norms (n, 4h, 4w), out and gradient (n, c); all float32, 16-byte aligned.
+   features (n, c, h, w), logits (n, c, 4h, 4w), threshold (c,), norms (n, 4h, 4w), out and gradient (n, c); all float32, 16-byte aligned;
+   (n c) / 8 < 2^31.
    d_logits[n, c, p] = g v s (1 - s), g = gradient / P;  d_threshold[c] = sum over n, p of it;
    d_features = transpose of the enlargement of g s / norm - t u,  t[n, p] = sum over c of g s u / norm^3 (0 where norm is the least one).
    Least traffic: forward 4 P a plane (logits), backward 8 P; features are 1/16 of that, norms 1/c. This version moves no more from memory
@@ -11,7 +12,8 @@
    A warp per plane, sums by a fixed tree of shuffles, the threshold's over images in order: no atomics, same input, same bits.
    Features' gradient: each source gathers its 8 x 8 pixels and computes their sigmoids again, four times in all: the encoder below it is
    frozen in stage 2.1, so this path is not the hot one.
-   Versions: v1, this one. Not timed: no GPU at hand. sm_75 and later; shared memory 4 KB (t alone). */
+   Versions: v1, this one. Not timed: no GPU at hand. sm_75 and later; shared memory 4 KB (t alone). At most 64 registers, no spills for sm_75, 80,
+   86, 90 (nvcc 13, --use_fast_math). */
 #pragma once
 #include "luss/pixel_norms.cuh"
 
