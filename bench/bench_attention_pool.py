@@ -6,8 +6,9 @@ and with its gradients by logits and threshold, is a step of stage 2.1, whose se
 
 from __future__ import annotations
 
+from harness import THREADS, Case, benchmark_of, main, torch_or_none  # isort: split
+
 import numpy as np
-from harness import THREADS, Case, benchmark_of, main, torch_or_none
 
 from engine.ops.attention_head import HeadWeights, attention_head_host
 from engine.ops.attention_head_reference import attention_head as head_reference
@@ -27,7 +28,8 @@ def cases() -> list[Case]:
         products = 2 * channels * BATCH * channels * (PIXELS + PIXELS // 16)
         small, large = 4 * planes * SIDE * SIDE, 4 * planes * PIXELS
         size = f"C={channels} ({presets})"
-        found.append(Case("attention_head", f"{size} pooled", lambda c=channels: _head(c), products, small + 8 * channels**2, {"torch": GOALS[channels]}))
+        goals = {"torch": GOALS[channels]}
+        found.append(Case("attention_head", f"{size} pooled", lambda c=channels: _head(c), products, small + 8 * channels**2, goals))
         found.append(Case("attention_pool", f"{size} forward", lambda c=channels: _pool(c, False), 16 * planes * PIXELS, small + large))
         found.append(Case("attention_pool", f"{size} with gradient", lambda c=channels: _pool(c, True), 32 * planes * PIXELS, small + 3 * large))
     return found
@@ -103,7 +105,6 @@ def _check(sides: dict, exact: np.ndarray, images: int) -> None:
         error = np.linalg.norm(found - exact) / np.linalg.norm(exact)
         if not error <= LARGEST_ERROR:
             raise SystemExit(f"{name}: relative error {error:.2g} against float64, expected at most {LARGEST_ERROR}")
-        print(f"  {name}: relative error {error:.1e} against float64")
 
 
 test_attention_pool = benchmark_of(cases)

@@ -1,4 +1,4 @@
-"""Checks of the arguments of attention_pool and attention_head, for NumPy arrays and Jittor's Vars alike."""
+"""What attention_pool and attention_head share: checks, for NumPy arrays and Jittor's Vars alike, and the call of their CPU path."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def check_float32(value, shape: tuple[int, ...], name: str) -> None:
         raise ValueError(f"{name}: expected {tuple(shape)} float32, found {found} {value.dtype}")
 
 
-def pointer(value):
-    """What ctypes passes on: an array's address, a null pointer for None, anything else as it is."""
-    if value is None:
-        return ctypes.c_void_p(None)
-    return ctypes.c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else value
+def call_native(function, arrays: list[np.ndarray | None], numbers: list[int]) -> None:
+    """A function of our libraries as `native_code` calls it, on NumPy arrays; None is a null pointer. MemoryError where it says so."""
+    settings = np.array(numbers, np.float64)
+    if function(*(ctypes.c_void_p(None if array is None else array.ctypes.data) for array in (*arrays, settings))):
+        raise MemoryError(f"{function.__name__}: no memory for its scratch")

@@ -28,7 +28,7 @@ struct head {
 // Columns [first, last) of a product, cut as evenly as whole panels go.
 struct tiling {
     int64_t columns, panels, tiles;
-    explicit tiling(int64_t count) : columns(count), panels((count + TILE_COLUMNS - 1) / TILE_COLUMNS), tiles((panels + TILE_PANELS - 1) / TILE_PANELS) {}
+    explicit tiling(int64_t count) : columns(count), panels(panels_of(count)), tiles((panels + TILE_PANELS - 1) / TILE_PANELS) {}
     int64_t first(int64_t tile) const { return panels * tile / tiles * TILE_COLUMNS; }
     int64_t last(int64_t tile) const { return std::min(columns, panels * (tile + 1) / tiles * TILE_COLUMNS); }
     static int panels_of(int64_t count) { return static_cast<int>((count + TILE_COLUMNS - 1) / TILE_COLUMNS); }
@@ -126,15 +126,15 @@ void mix(std::vector<std::unique_ptr<worker>>& own, const head& at, float* packe
                     }
                 }
             };
-            gemm_block<fp32_product, TILE_ROWS>(packed, row_panels(last - first), mine.b.get(), tiling::panels_of(end - begin), static_cast<int>(at.c),
-                                                mine.partial.get(), done);
+            gemm_block<fp32_product, TILE_ROWS>(packed, row_panels(last - first), mine.b.get(), tiling::panels_of(end - begin),
+                                                static_cast<int>(at.c), mine.partial.get(), done);
         }
     }
 }
 
 // One tile of one image, output channels [first, last): adds to share (c,) and map (pixels,), each null where it is not wanted.
-void attend(worker& own, const head& at, const float* features, const float* packed, int64_t first, int64_t last, int64_t begin, int64_t end, float* share,
-            float* map) {
+void attend(worker& own, const head& at, const float* features, const float* packed, int64_t first, int64_t last, int64_t begin, int64_t end,
+            float* share, float* map) {
     const int panels = tiling::panels_of(end - begin);
     const int64_t width = static_cast<int64_t>(panels) * TILE_COLUMNS;
     int64_t ready = -1; // the group whose enlarged features are at hand
@@ -149,11 +149,12 @@ void attend(worker& own, const head& at, const float* features, const float* pac
         vf total[2] = {};
         for (int k = 0; k < TILE_ROWS && first + i * TILE_ROWS + k < last; ++k) {
             const int64_t row = first + i * TILE_ROWS + k;
+            const float* u = own.u.data() + (i % ROW_GROUP * TILE_ROWS + k) * width + j * TILE_COLUMNS;
             vf pooled = {};
             for (int half = 0; half < 2; ++half) {
                 const vf s = sigmoid(fused(sums.at[k][half], splat(at.scale2[row]), splat(at.shift2[row])));
                 total[half] += s;
-                if (share) pooled = fused(s, load<vf>(own.u.data() + (i % ROW_GROUP * TILE_ROWS + k) * width + j * TILE_COLUMNS + half * LANES), pooled);
+                if (share) pooled = fused(s, load<vf>(u + half * LANES), pooled);
             }
             if (share) share[row] += sum(pooled);
         }
@@ -200,12 +201,15 @@ void run(const head& at, float* pooled, float* attention) {
 } // namespace
 } // namespace luss
 
-// features (n, c, h, w); weights (c, c); scales and shifts (c,); pooled (n, c) or null; attention (n, 4h, 4w) or null. 1 for want of memory.
+/* features (n, c, h, w); weights (c, c); scales and shifts (c,); pooled (n, c); attention (n, 4h, 4w). numbers: n, c, h, w, threads, and whether
+   pooled and attention are wanted: what is not is not touched. 1 for want of memory. */
 extern "C" int luss_attention_head_cpu(const float* features, const float* weight1, const float* scale1, const float* shift1, const float* weight2,
-                                       const float* scale2, const float* shift2, int64_t n, int64_t c, int h, int w, float* pooled, float* attention,
-                                       int threads) {
+                                       const float* scale2, const float* shift2, float* pooled, float* attention, const double* numbers) {
+    const int h = static_cast<int>(numbers[2]), w = static_cast<int>(numbers[3]), threads = static_cast<int>(numbers[4]);
+    const luss::head at = {features, weight1, scale1, shift1, weight2, scale2, shift2, static_cast<int64_t>(numbers[0]),
+                           static_cast<int64_t>(numbers[1]), h, w, threads};
     try {
-        luss::run({features, weight1, scale1, shift1, weight2, scale2, shift2, n, c, h, w, threads}, pooled, attention);
+        luss::run(at, numbers[5] != 0 ? pooled : nullptr, numbers[6] != 0 ? attention : nullptr);
     } catch (const std::bad_alloc&) {
         return 1;
     }

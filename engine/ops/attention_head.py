@@ -6,18 +6,18 @@ pixel's length, so it runs on the small map; the second one's product is consume
 
 from __future__ import annotations
 
-import ctypes
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..runtime.native import load_native
-from .attention_checks import check_float32, check_map, pointer
+from .attention_checks import call_native, check_float32, check_map
 from .attention_head_reference import attention_head as reference
 from .backend import use_reference
 from .crop_checks import check_threads
 from .kernel_folder import kernel_folder
+from .native_call import native_code
 
 _HEADER = '#include "luss/attention_head_half.cuh"'
 # in0 features, in1 to in6 the weights; out0 pooled, out1 attention (one number where not wanted), out2 scratch. Stream 0 is Jittor's.
@@ -70,16 +70,20 @@ def attention_head(
     n, c, h, w = _check(features, weights)
     if products not in _LAUNCHERS:
         raise ValueError(f"products: expected one of {', '.join(_LAUNCHERS)}, found {products!r}")
-    if use_reference() or not jt.flags.use_cuda or n == 0:
+    if use_reference() or n == 0:
         found = attention_head_host(features.numpy(), HeadWeights(*(v.numpy() for v in weights)), pooled=pooled, attention=attention)
         return tuple(None if array is None else jt.array(array).stop_grad() for array in found)
-    pixels = 16 * h * w
-    shapes = [(n, c) if pooled else (1,), (n, 1, 4 * h, 4 * w) if attention else (1,), (scratch_floats(n, c, pixels, products == "float16"),)]
-    data = {"pooled": int(pooled), "attention": int(attention)}
-    text = _LAUNCH.replace("LAUNCHER", _LAUNCHERS[products])
-    outputs = jt.code(shapes, ["float32"] * 3, [features, *weights], cuda_header=_HEADER, cuda_src=text, data=data)
-    for output in outputs:
-        output.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
+    shapes = [(n, c) if pooled else (1,), (n, 1, 4 * h, 4 * w) if attention else (1,)]
+    if jt.flags.use_cuda:
+        shapes.append((scratch_floats(n, c, 16 * h * w, products == "float16"),))
+        data = {"pooled": int(pooled), "attention": int(attention)}
+        text = _LAUNCH.replace("LAUNCHER", _LAUNCHERS[products])
+        outputs = jt.code(shapes, ["float32"] * 3, [features, *weights], cuda_header=_HEADER, cuda_src=text, data=data)
+        for output in outputs:
+            output.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
+    else:
+        numbers = [n, c, h, w, check_threads(None), int(pooled), int(attention)]
+        outputs = native_code(_library().luss_attention_head_cpu, shapes, ["float32"] * 2, [features, *weights], numbers)
     return outputs[0].stop_grad() if pooled else None, outputs[1].stop_grad() if attention else None
 
 
@@ -94,11 +98,14 @@ def attention_head_host(
     vectors = np.empty((n, c), np.float32) if pooled else None
     maps = np.empty((n, 1, 4 * h, 4 * w), np.float32) if attention else None
     given = [np.ascontiguousarray(array) for array in (features, *weights)]
-    arguments = (*given, ctypes.c_int64(n), ctypes.c_int64(c), h, w, vectors, maps, check_threads(threads))
-    library = load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))
-    if n and library.luss_attention_head_cpu(*map(pointer, arguments)):
-        raise MemoryError(f"attention_head: no memory for its scratch with {c} channels")
+    numbers = [n, c, h, w, check_threads(threads), int(pooled), int(attention)]
+    if n:
+        call_native(_library().luss_attention_head_cpu, [*given, vectors, maps], numbers)
     return vectors, maps
+
+
+def _library():
+    return load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))
 
 
 def _check(features, weights: HeadWeights) -> tuple[int, int, int, int]:

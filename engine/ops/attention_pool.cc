@@ -59,7 +59,8 @@ void norm_share(const float* logits, const float* u, const float* inverse, float
     }
 }
 
-void features_gradient(scratch& own, const float* logits, const float* inverse, const float* t, float threshold, float g, int64_t pixels, float* out) {
+void features_gradient(scratch& own, const float* logits, const float* inverse, const float* t, float threshold, float g,
+                       int64_t pixels, float* out) {
     for (int64_t p = 0; p < pixels; p += LANES) {
         const vf direct = g * sigmoid(load<vf>(logits + p) + threshold) * load<vf>(inverse + p);
         store(own.extra.data() + p, direct - load<vf>(own.u.data() + p) * load<vf>(t + p));
@@ -102,52 +103,68 @@ template <class F> int guarded(F body) {
 
 using namespace luss;
 
-// norms (n, 4h, 4w): max(|u|, 1e-12). Returns 1 for want of memory, as do the others.
-extern "C" int luss_pixel_norms_cpu(const float* features, int64_t n, int64_t c, int h, int w, float* norms, int threads) {
-    return guarded([&] { pixel_norms(features, n, c, h, w, norms, threads); });
+/* The functions' last argument: n, c, h, w, threads, whether norms are given, whether the features' gradient is wanted. What is not given or not
+   wanted is not touched. They return 1 for want of memory. */
+namespace {
+
+struct call {
+    sizes s;
+    int threads;
+    bool normalize, features_wanted;
+    explicit call(const double* numbers)
+        : s{static_cast<int64_t>(numbers[0]), static_cast<int64_t>(numbers[1]), static_cast<int>(numbers[2]), static_cast<int>(numbers[3])},
+          threads(static_cast<int>(numbers[4])), normalize(numbers[5] != 0), features_wanted(numbers[6] != 0) {}
+    int64_t norm_count() const { return (normalize ? s.n : 1) * s.pixels(); } // where there are none, one image's ones serve all
+    int64_t image(int64_t plane) const { return normalize ? plane / s.c * s.pixels() : 0; }
+};
+
+} // namespace
+
+// norms (n, 4h, 4w): max(|u|, 1e-12)
+extern "C" int luss_pixel_norms_cpu(const float* features, float* norms, const double* numbers) {
+    const call at(numbers);
+    return guarded([&] { pixel_norms(features, at.s.n, at.s.c, at.s.h, at.s.w, norms, at.threads); });
 }
 
-// norms: as above, or null for no division. out (n, c).
-extern "C" int luss_attention_pool_cpu(const float* features, const float* logits, const float* threshold, const float* norms, int64_t n, int64_t c,
-                                       int h, int w, float* out, int threads) {
+// out (n, c)
+extern "C" int luss_attention_pool_cpu(const float* features, const float* logits, const float* threshold, const float* norms, float* out,
+                                       const double* numbers) {
+    const call at(numbers);
+    const sizes& s = at.s;
     return guarded([&] {
-        const sizes s{n, c, h, w};
-        std::vector<scratch> own(threads, scratch(h, w));
+        std::vector<scratch> own(at.threads, scratch(s.h, s.w));
         std::vector<float> by;
-        inverse(norms, norms ? n * s.pixels() : s.pixels(), by);
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-        for (int64_t plane = 0; plane < n * c; ++plane) {
+        inverse(at.normalize ? norms : nullptr, at.norm_count(), by);
+#pragma omp parallel for num_threads(at.threads) if (at.threads > 1)
+        for (int64_t plane = 0; plane < s.n * s.c; ++plane) {
             scratch& mine = own[thread_number()];
-            mine.enlarge.rows(features + plane * s.small(), 0, 4 * h, mine.u.data());
-            const float* over = by.data() + (norms ? plane / c * s.pixels() : 0);
-            out[plane] = pooled(logits + plane * s.pixels(), mine.u.data(), over, threshold[plane % c], s.pixels());
+            mine.enlarge.rows(features + plane * s.small(), 0, 4 * s.h, mine.u.data());
+            out[plane] = pooled(logits + plane * s.pixels(), mine.u.data(), by.data() + at.image(plane), threshold[plane % s.c], s.pixels());
         }
     });
 }
 
-// gradient (n, c) of the result; d_logits like logits; d_threshold (c,); d_features like features, or null where it is not wanted.
+// gradient (n, c) of the result; d_logits like logits; d_threshold (c,); d_features like features.
 extern "C" int luss_attention_pool_grad_cpu(const float* features, const float* logits, const float* threshold, const float* norms,
-                                            const float* gradient, int64_t n, int64_t c, int h, int w, float* d_logits, float* d_threshold,
-                                            float* d_features, int threads) {
+                                            const float* gradient, float* d_logits, float* d_threshold, float* d_features, const double* numbers) {
+    const call at(numbers);
+    const sizes& s = at.s;
     return guarded([&] {
-        const sizes s{n, c, h, w};
-        std::vector<scratch> own(threads, scratch(h, w));
-        std::vector<float> by, shares(n * c), t;
-        inverse(norms, norms ? n * s.pixels() : s.pixels(), by);
-        if (d_features) t.assign(norms ? n * s.pixels() : s.pixels(), 0.0f);
-        if (d_features && norms) norm_shares(own, s, features, logits, by.data(), threshold, gradient, norms, t.data(), threads);
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-        for (int64_t plane = 0; plane < n * c; ++plane) {
+        std::vector<scratch> own(at.threads, scratch(s.h, s.w));
+        std::vector<float> by, shares(s.n * s.c), t(at.features_wanted ? at.norm_count() : 0, 0.0f);
+        inverse(at.normalize ? norms : nullptr, at.norm_count(), by);
+        if (at.features_wanted && at.normalize) norm_shares(own, s, features, logits, by.data(), threshold, gradient, norms, t.data(), at.threads);
+#pragma omp parallel for num_threads(at.threads) if (at.threads > 1)
+        for (int64_t plane = 0; plane < s.n * s.c; ++plane) {
             scratch& mine = own[thread_number()];
-            const int64_t image = norms ? plane / c * s.pixels() : 0;
-            const float* z = logits + plane * s.pixels();
-            const float g = gradient[plane] / static_cast<float>(s.pixels());
-            mine.enlarge.rows(features + plane * s.small(), 0, 4 * h, mine.u.data());
-            shares[plane] = logits_gradient(z, mine.u.data(), by.data() + image, threshold[plane % c], g, s.pixels(), d_logits + plane * s.pixels());
-            if (d_features)
-                features_gradient(mine, z, by.data() + image, t.data() + image, threshold[plane % c], g, s.pixels(), d_features + plane * s.small());
+            const float *z = logits + plane * s.pixels(), *over = by.data() + at.image(plane);
+            const float g = gradient[plane] / static_cast<float>(s.pixels()), shift = threshold[plane % s.c];
+            mine.enlarge.rows(features + plane * s.small(), 0, 4 * s.h, mine.u.data());
+            shares[plane] = logits_gradient(z, mine.u.data(), over, shift, g, s.pixels(), d_logits + plane * s.pixels());
+            if (at.features_wanted)
+                features_gradient(mine, z, over, t.data() + at.image(plane), shift, g, s.pixels(), d_features + plane * s.small());
         }
-        std::fill(d_threshold, d_threshold + c, 0.0f);
-        for (int64_t plane = 0; plane < n * c; ++plane) d_threshold[plane % c] += shares[plane];
+        std::fill(d_threshold, d_threshold + s.c, 0.0f);
+        for (int64_t plane = 0; plane < s.n * s.c; ++plane) d_threshold[plane % s.c] += shares[plane];
     });
 }

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from pathlib import Path
 
 import numpy as np
 
 from ..runtime.native import load_native
-from .attention_checks import check_float32, check_map, pointer
+from .attention_checks import call_native, check_float32, check_map
 from .attention_pool_reference import attention_pool as reference_pool
 from .attention_pool_reference import attention_pool_grad as reference_grad
 from .attention_pool_reference import pixel_norms as reference_norms
 from .backend import use_reference
 from .crop_checks import check_threads
 from .kernel_folder import kernel_folder
+from .native_call import native_code
 
 _HEADER = '#include "luss/attention_pool.cuh"'
 # Stream 0 is Jittor's. norms: in0 features; out0 norms.
@@ -50,9 +50,9 @@ def pixel_norms(
     from ..runtime import jt
 
     n, _, h, w = check_map(features, "features")
-    if use_reference() or not jt.flags.use_cuda or 0 in features.shape:
+    if use_reference() or 0 in features.shape:
         return jt.array(pixel_norms_host(features.numpy())).stop_grad()
-    return _code([(n, 1, 4 * h, 4 * w)], [features], _NORMS)[0].stop_grad()
+    return _code([(n, 1, 4 * h, 4 * w)], [features], _NORMS, "luss_pixel_norms_cpu", _numbers(features))[0].stop_grad()
 
 
 def attention_pool(
@@ -90,22 +90,25 @@ def _function():
         def execute(self, features, logits, threshold, norms):
             self.saved = features, logits, threshold, norms
             self.features_wanted = not features.is_stop_grad()
-            if use_reference() or not jt.flags.use_cuda or 0 in features.shape:
+            if use_reference() or 0 in features.shape:
                 return jt.array(attention_pool_host(*_arrays(features, logits, threshold), norms is not None, norms=_array(norms)))
             given = jt.zeros((1,)) if norms is None else norms
-            return _code([tuple(features.shape[:2])], [features, logits, threshold, given], _POOL)[0]
+            numbers = _numbers(features, norms is not None)
+            return _code([tuple(features.shape[:2])], [features, logits, threshold, given], _POOL, "luss_attention_pool_cpu", numbers)[0]
 
         def grad(self, gradient):
             features, logits, threshold, norms = self.saved
-            if use_reference() or not jt.flags.use_cuda or 0 in features.shape:
+            if use_reference() or 0 in features.shape:
                 given = (*_arrays(features, logits, threshold, gradient), norms is not None)
                 found = attention_pool_grad_host(*given, norms=_array(norms), features_wanted=self.features_wanted)
                 return tuple(None if array is None else jt.array(array) for array in found) + (None,)
             n, c, h, w = features.shape
-            shares = (n, 16 * h * w) if self.features_wanted and norms is not None else (1,)
-            shapes = [tuple(logits.shape), (c,), (n, c, h, w) if self.features_wanted else (1,), (n, c), shares]
+            shapes = [tuple(logits.shape), (c,), (n, c, h, w) if self.features_wanted else (1,)]
+            if jt.flags.use_cuda:  # scratch
+                shapes += [(n, c), (n, 16 * h * w) if self.features_wanted and norms is not None else (1,)]
             given = jt.zeros((1,)) if norms is None else norms
-            d_logits, d_threshold, d_features, *_ = _code(shapes, [features, logits, threshold, given, gradient], _GRAD)
+            inputs, numbers = [features, logits, threshold, given, gradient], _numbers(features, norms is not None, self.features_wanted)
+            d_logits, d_threshold, d_features, *_ = _code(shapes, inputs, _GRAD, "luss_attention_pool_grad_cpu", numbers)
             return d_features if self.features_wanted else None, d_logits, d_threshold, None
 
     return AttentionPool.apply
@@ -118,7 +121,7 @@ def pixel_norms_host(features: np.ndarray, *, threads: int | None = None) -> np.
         return reference_norms(features).astype(np.float32)
     out = np.empty((n, 1, 4 * h, 4 * w), np.float32)
     features = np.ascontiguousarray(features)
-    _call("luss_pixel_norms_cpu", features, ctypes.c_int64(n), ctypes.c_int64(c), h, w, out, check_threads(threads))
+    call_native(_library().luss_pixel_norms_cpu, [features, out], _numbers(features, threads=threads))
     return out
 
 
@@ -140,7 +143,7 @@ def attention_pool_host(
         return reference_pool(features, logits, threshold, normalize).astype(np.float32)
     out = np.empty((n, c), np.float32)
     given = _contiguous(features, logits, threshold, norms if normalize else None)
-    _call("luss_attention_pool_cpu", *given, ctypes.c_int64(n), ctypes.c_int64(c), h, w, out, check_threads(threads))
+    call_native(_library().luss_attention_pool_cpu, [*given, out], _numbers(features, normalize, threads=threads))
     return out
 
 
@@ -167,8 +170,8 @@ def attention_pool_grad_host(
     d_features = np.empty((n, c, h, w), np.float32) if features_wanted else None
     d_logits, d_threshold = np.empty((n, c, 4 * h, 4 * w), np.float32), np.empty((c,), np.float32)
     given = _contiguous(features, logits, threshold, norms if normalize else None, gradient)
-    sizes = ctypes.c_int64(n), ctypes.c_int64(c), h, w
-    _call("luss_attention_pool_grad_cpu", *given, *sizes, d_logits, d_threshold, d_features, check_threads(threads))
+    numbers = _numbers(features, normalize, features_wanted, threads)
+    call_native(_library().luss_attention_pool_grad_cpu, [*given, d_logits, d_threshold, d_features], numbers)
     return d_features, d_logits, d_threshold
 
 
@@ -192,16 +195,20 @@ def _contiguous(*arrays) -> list:
     return [None if array is None else np.ascontiguousarray(array) for array in arrays]
 
 
-def _code(shapes: list[tuple], inputs: list, text: str) -> list:
+def _numbers(features, normalize: bool = False, features_wanted: bool = False, threads: int | None = None) -> list[int]:
+    return [*map(int, features.shape), check_threads(threads), int(normalize), int(features_wanted)]
+
+
+def _code(shapes: list[tuple], inputs: list, cuda: str, cpu: str, numbers: list[int]) -> list:
     from ..runtime import jt
 
-    outputs = jt.code(shapes, ["float32"] * len(shapes), inputs, cuda_header=_HEADER, cuda_src=text)
+    if not jt.flags.use_cuda:
+        return native_code(getattr(_library(), cpu), shapes, ["float32"] * len(shapes), inputs, numbers)
+    outputs = jt.code(shapes, ["float32"] * len(shapes), inputs, cuda_header=_HEADER, cuda_src=cuda)
     for output in outputs:
         output.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
     return outputs
 
 
-def _call(name: str, *arguments) -> None:
-    library = load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))
-    if getattr(library, name)(*map(pointer, arguments)):
-        raise MemoryError(f"{name}: no memory for its scratch")
+def _library():
+    return load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))

@@ -10,7 +10,9 @@
    Neither z, hidden nor u is stored. A step of the depth: 4 shared loads of 16 bytes for 64 multiply-adds a thread, no bank conflicts; W2 is
    read once per 64 pixels: 32 operations a byte from L2.  Expected on sm_75: 64 of about 72 instructions of the inner loop are
    multiply-adds, and 6 % prologue: some 80 % of the fp32 rate, if the 12 warps of an SM hide the latency. No atomics.
-   Versions: v1, this one. Not timed: no GPU at hand. sm_75 and later; static shared memory 13 KB. */
+   Versions: v0, 4 blocks an SM (128 registers): 56 to 140 bytes of spills in launches 2 and 3; v1, this one, 3 blocks. Not timed: no GPU at hand.
+   sm_75 and later; static shared memory 13 KB. Registers of launches 2 and 3 for sm_75, 80, 86, 90: 149, 149, 157, 159 and 159, 159, 167, 167;
+   no spills (nvcc 13, --use_fast_math). */
 #pragma once
 #include "luss/pixel_norms.cuh"
 
@@ -152,8 +154,8 @@ struct head_shares {
 __global__ void __launch_bounds__(HEAD_THREADS, 3) head_attend_kernel(const float* __restrict__ features, const float* __restrict__ mixed,
                                                                     const float* __restrict__ inverse, const float* __restrict__ shift1,
                                                                     const float* __restrict__ weight, const float* __restrict__ scale,
-                                                                    const float* __restrict__ shift, int c, int h, int w, int row_tiles, int column_tiles,
-                                                                    head_shares shares) {
+                                                                    const float* __restrict__ shift, int c, int h, int w, int row_tiles,
+                                                                    int column_tiles, head_shares shares) {
     __shared__ head_shared shared;
     __shared__ float lines[HEAD_THREADS / 32][HEAD_COLUMNS];
     const int row_tile = blockIdx.x % row_tiles, column_tile = blockIdx.x / row_tiles % column_tiles, row = row_tile * HEAD_ROWS;
@@ -241,11 +243,11 @@ inline cudaError_t head_sum(const head_shares& shares, int64_t n, int c, int64_t
                             float* attention, cudaStream_t stream) {
     const int64_t length = c;
     if (pooled != nullptr)
-        LUSS_LAUNCH(head_sum_kernel, dim3(static_cast<unsigned>((n * c + 127) / 128)), dim3(128), 0, stream, shares.pooled, n * c, length, column_tiles,
-                    1.0f / static_cast<float>(pixels), pooled);
+        LUSS_LAUNCH(head_sum_kernel, dim3(static_cast<unsigned>((n * c + 127) / 128)), dim3(128), 0, stream, shares.pooled, n * c, length,
+                    column_tiles, 1.0f / static_cast<float>(pixels), pooled);
     if (attention != nullptr)
-        LUSS_LAUNCH(head_sum_kernel, dim3(static_cast<unsigned>((n * pixels + 127) / 128)), dim3(128), 0, stream, shares.attention, n * pixels, pixels,
-                    row_tiles, 1.0f / static_cast<float>(c), attention);
+        LUSS_LAUNCH(head_sum_kernel, dim3(static_cast<unsigned>((n * pixels + 127) / 128)), dim3(128), 0, stream, shares.attention, n * pixels,
+                    pixels, row_tiles, 1.0f / static_cast<float>(c), attention);
     return cudaGetLastError();
 }
 
@@ -269,8 +271,9 @@ inline cudaError_t attention_head(const float* features, const float* weight1, c
     const head_shares shares = {pooled == nullptr ? nullptr : pool_shares, attention == nullptr ? nullptr : pool_shares + n * column_tiles * c};
     const cudaError_t error = head_mix(features, weight1, scale1, n, c, h, w, inverse, mixed, stream);
     if (error != cudaSuccess) return error;
-    LUSS_LAUNCH(head_attend_kernel, dim3(static_cast<unsigned>(n * column_tiles * row_tiles)), dim3(HEAD_THREADS), 0, stream, features, mixed, inverse,
-                shift1, weight2, scale2, shift2, c, h, w, row_tiles, column_tiles, shares);
+    const dim3 grid(static_cast<unsigned>(n * column_tiles * row_tiles));
+    LUSS_LAUNCH(head_attend_kernel, grid, dim3(HEAD_THREADS), 0, stream, features, mixed, inverse, shift1, weight2, scale2, shift2, c, h,
+                w, row_tiles, column_tiles, shares);
     return head_sum(shares, n, c, pixels, row_tiles, column_tiles, pooled, attention, stream);
 }
 

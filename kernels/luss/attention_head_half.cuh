@@ -8,7 +8,8 @@
    On sm_75 a step of a block is 512 cycles of mma (8 warps x 32 of m16n8k8 x 2); beside them 192 of ldmatrix, 128 of stores, some 150 of loads from
    L1, and 8 warps x some 170 instructions / 4 schedulers = 340 issue slots: two blocks an SM overlap them, so 60 to 75 % of the rate is expected.
    W2 from L2: 4 KB for 512 cycles, 0.8 TB/s over 68 SMs. 7 tiles of 128 for 784 pixels: 12.5 % is padding.
-   Versions: v1, this one. Not timed: no GPU at hand. sm_75 and later; static shared memory 24 KB. */
+   Versions: v1, this one. Not timed: no GPU at hand. sm_75 and later; static shared memory 24 KB, two blocks an SM. Registers for sm_75, 80, 86,
+   90: 128, 126, 128, 128; spills 0, 0, 16, 16 bytes (nvcc 13, --use_fast_math). */
 #pragma once
 #include "luss/attention_head.cuh"
 #include "luss/mma.h"
@@ -30,7 +31,8 @@ __device__ __forceinline__ uint32_t two_halves(float low, float high) {
 }
 
 /* to (rows, depth / 2) pairs of halves of weight (c, c); zeros beyond. depth is a multiple of 16. */
-__global__ void __launch_bounds__(256) half_weights_kernel(const float* __restrict__ weight, int c, int depth, int64_t count, uint32_t* __restrict__ to) {
+__global__ void __launch_bounds__(256) half_weights_kernel(const float* __restrict__ weight, int c, int depth, int64_t count,
+                                                         uint32_t* __restrict__ to) {
     const int64_t at = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x;
     if (at >= count) return;
     const int64_t row = at / (depth / 2), k = at % (depth / 2) * 2;
@@ -90,7 +92,8 @@ __global__ void __launch_bounds__(HALF_THREADS, 2) half_attend_kernel(const floa
 #pragma unroll
             for (int i = 0; i < 4; ++i) sum[m][tile][i] = 0.0f;
     {
-        const hidden_columns columns(mixed + image * c * small, inverse + image * pixels, shift1, first + static_cast<int>(threadIdx.x) % HALF_QUADS, h, w);
+        const int own = first + static_cast<int>(threadIdx.x) % HALF_QUADS;
+        const hidden_columns columns(mixed + image * c * small, inverse + image * pixels, shift1, own, h, w);
         const uint32_t* rows = weight + static_cast<int64_t>(row_tile) * HALF_TILE * (depth / 2);
         half_fetch next;
         next.get(rows, depth, 0, c, columns);
@@ -187,8 +190,9 @@ inline cudaError_t attention_head_half(const float* features, const float* weigh
     LUSS_LAUNCH(half_weights_kernel, dim3(static_cast<unsigned>((pairs + 255) / 256)), dim3(256), 0, stream, weight2, c, depth, pairs, halves);
     const cudaError_t error = head_mix(features, weight1, scale1, n, c, h, w, inverse, mixed, stream);
     if (error != cudaSuccess) return error;
-    LUSS_LAUNCH(half_attend_kernel, dim3(static_cast<unsigned>(n * column_tiles * row_tiles)), dim3(HALF_THREADS), 0, stream, features, mixed, inverse,
-                shift1, halves, scale2, shift2, c, depth, h, w, row_tiles, column_tiles, shares);
+    const dim3 grid(static_cast<unsigned>(n * column_tiles * row_tiles));
+    LUSS_LAUNCH(half_attend_kernel, grid, dim3(HALF_THREADS), 0, stream, features, mixed, inverse, shift1, halves, scale2, shift2, c, depth,
+                h, w, row_tiles, column_tiles, shares);
     return head_sum(shares, n, c, pixels, row_tiles, column_tiles, pooled, attention, stream);
 }
 

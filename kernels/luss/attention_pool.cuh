@@ -1,7 +1,8 @@
 /* Attention-weighted mean of a map enlarged four times, and its gradients (spec/sampass.md 6.3 K1).                  hot path P1
    out[n, c] = 1/P sum over p of v[n, c, p] sigmoid(logits[n, c, p] + threshold[c]);  v = u / norms, or u where norms is null,
    u = bilinear enlargement (pixel_norms.cuh) of features.  P = 16 h w.
-   features (n, c, h, w), logits (n, c, 4h, 4w), threshold (c,), norms (n, 4h, 4w), out and gradient (n, c); all float32, 16-byte aligned.
+   features (n, c, h, w), logits (n, c, 4h, 4w), threshold (c,), norms (n, 4h, 4w), out and gradient (n, c); all float32, 16-byte aligned;
+   (n c) / 8 < 2^31.
    d_logits[n, c, p] = g v s (1 - s), g = gradient / P;  d_threshold[c] = sum over n, p of it;
    d_features = transpose of the enlargement of g s / norm - t u,  t[n, p] = sum over c of g s u / norm^3 (0 where norm is the least one).
    Least traffic: forward 4 P a plane (logits), backward 8 P; features are 1/16 of that, norms 1/c. This version moves no more from memory
@@ -11,7 +12,8 @@
    A warp per plane, sums by a fixed tree of shuffles, the threshold's over images in order: no atomics, same input, same bits.
    Features' gradient: each source gathers its 8 x 8 pixels and computes their sigmoids again, four times in all: the encoder below it is
    frozen in stage 2.1, so this path is not the hot one.
-   Versions: v1, this one. Not timed: no GPU at hand. sm_75 and later; shared memory 4 KB (t alone). */
+   Versions: v1, this one. Not timed: no GPU at hand. sm_75 and later; shared memory 4 KB (t alone). At most 64 registers, no spills for sm_75, 80,
+   86, 90 (nvcc 13, --use_fast_math). */
 #pragma once
 #include "luss/pixel_norms.cuh"
 
@@ -74,7 +76,8 @@ __global__ void __launch_bounds__(32 * POOL_WARPS) logits_gradient_kernel(const 
     if (threadIdx.x == 0) shares[plane] = total;
 }
 
-__global__ void __launch_bounds__(128) threshold_gradient_kernel(const float* __restrict__ shares, int64_t n, int c, float* __restrict__ d_threshold) {
+__global__ void __launch_bounds__(128) threshold_gradient_kernel(const float* __restrict__ shares, int64_t n, int c,
+                                                               float* __restrict__ d_threshold) {
     const int channel = blockIdx.x * 128 + threadIdx.x;
     if (channel >= c) return;
     float total = 0.0f;
@@ -113,8 +116,8 @@ __global__ void __launch_bounds__(NORM_QUADS * NORM_SLICES) norm_shares_kernel(c
 /* A thread per source; t null where norms is. */
 __global__ void __launch_bounds__(128) features_gradient_kernel(const float* __restrict__ features, const float* __restrict__ logits,
                                                               const float* __restrict__ threshold, const float* __restrict__ norms,
-                                                              const float* __restrict__ gradient, const float* __restrict__ t, int64_t sources, int c, int h,
-                                                              int w, float* __restrict__ d_features) {
+                                                              const float* __restrict__ gradient, const float* __restrict__ t, int64_t sources, int c,
+                                                              int h, int w, float* __restrict__ d_features) {
     const int64_t source = static_cast<int64_t>(blockIdx.x) * 128 + threadIdx.x, small = static_cast<int64_t>(h) * w, pixels = 16 * small;
     if (source >= sources) return;
     const int64_t plane = source / small, image = plane / c;
@@ -140,8 +143,8 @@ __global__ void __launch_bounds__(128) features_gradient_kernel(const float* __r
 }
 
 /* On `stream`; nothing waits. norms may be null; n and c may be 0. Returns the launch's error. */
-inline cudaError_t attention_pool(const float* features, const float* logits, const float* threshold, const float* norms, int64_t n, int c, int h, int w,
-                                  float* out, cudaStream_t stream) {
+inline cudaError_t attention_pool(const float* features, const float* logits, const float* threshold, const float* norms, int64_t n, int c, int h,
+                                  int w, float* out, cudaStream_t stream) {
     const int64_t planes = n * c;
     if (planes == 0) return cudaSuccess;
     const dim3 grid(static_cast<unsigned>((planes + POOL_WARPS - 1) / POOL_WARPS)), block(32, POOL_WARPS);
@@ -151,8 +154,8 @@ inline cudaError_t attention_pool(const float* features, const float* logits, co
 
 /* As above. d_features may be null: then it is not computed. Scratch: shares (n, c); t (n, 4h, 4w), used where d_features and norms are given. */
 inline cudaError_t attention_pool_grad(const float* features, const float* logits, const float* threshold, const float* norms, const float* gradient,
-                                       int64_t n, int c, int h, int w, float* d_logits, float* d_threshold, float* d_features, float* shares, float* t,
-                                       cudaStream_t stream) {
+                                       int64_t n, int c, int h, int w, float* d_logits, float* d_threshold, float* d_features, float* shares,
+                                       float* t, cudaStream_t stream) {
     const int64_t planes = n * c, sources = planes * h * w;
     if (c == 0) return cudaSuccess;
     if (planes > 0) {
@@ -167,8 +170,8 @@ inline cudaError_t attention_pool_grad(const float* features, const float* logit
         LUSS_LAUNCH(norm_shares_kernel, grid, block, 0, stream, features, logits, threshold, norms, gradient, c, h, w, tiles, t);
     }
     const float* lost = norms == nullptr ? nullptr : t;
-    LUSS_LAUNCH(features_gradient_kernel, dim3(static_cast<unsigned>((sources + 127) / 128)), dim3(128), 0, stream, features, logits, threshold, norms,
-                gradient, lost, sources, c, h, w, d_features);
+    LUSS_LAUNCH(features_gradient_kernel, dim3(static_cast<unsigned>((sources + 127) / 128)), dim3(128), 0, stream, features, logits, threshold,
+                norms, gradient, lost, sources, c, h, w, d_features);
     return cudaGetLastError();
 }
 

@@ -5,9 +5,9 @@
 using cuda_on_cpu::Guarded;
 
 // half: the tensor cores' kernel. pooled and attention: null where not wanted. scratch: floats that the caller would allocate.
-extern "C" int luss_emulate_attention_head(const float* features, const float* weight1, const float* scale1, const float* shift1, const float* weight2,
-                                           const float* scale2, const float* shift2, int n, int c, int h, int w, int64_t scratch, int half,
-                                           float* pooled, float* attention, int order, char* message, int room) {
+extern "C" int luss_emulate_attention_head(const float* features, const float* weight1, const float* scale1, const float* shift1,
+                                           const float* weight2, const float* scale2, const float* shift2, int n, int c, int h, int w,
+                                           int64_t scratch, int half, float* pooled, float* attention, int order, char* message, int room) {
     cuda_on_cpu::order() = static_cast<cuda_on_cpu::Order>(order);
     try {
         const size_t square = static_cast<size_t>(c) * c;

@@ -28,7 +28,8 @@ template <class F> int guarded(int order, char* message, int room, F body) {
 
 } // namespace
 
-extern "C" int luss_emulate_pixel_norms(const float* features, int n, int c, int h, int w, int inverse, float* out, int order, char* message, int room) {
+extern "C" int luss_emulate_pixel_norms(const float* features, int n, int c, int h, int w, int inverse, float* out, int order, char* message,
+                                        int room) {
     return guarded(order, message, room, [&] {
         Guarded<float> given(features, static_cast<size_t>(n) * c * h * w), norms(static_cast<size_t>(16) * n * h * w);
         luss::pixel_norms(given.data(), n, c, h, w, norms.data(), nullptr, inverse);
@@ -36,8 +37,8 @@ extern "C" int luss_emulate_pixel_norms(const float* features, int n, int c, int
     });
 }
 
-extern "C" int luss_emulate_attention_pool(const float* features, const float* logits, const float* threshold, const float* norms, int n, int c, int h,
-                                           int w, float* out, int order, char* message, int room) {
+extern "C" int luss_emulate_attention_pool(const float* features, const float* logits, const float* threshold, const float* norms, int n, int c,
+                                           int h, int w, float* out, int order, char* message, int room) {
     return guarded(order, message, room, [&] {
         inputs given(features, logits, threshold, norms, n, c, h, w);
         Guarded<float> result(static_cast<size_t>(n) * c);
@@ -48,8 +49,8 @@ extern "C" int luss_emulate_attention_pool(const float* features, const float* l
 
 // d_features null: not wanted.
 extern "C" int luss_emulate_attention_pool_grad(const float* features, const float* logits, const float* threshold, const float* norms,
-                                                const float* gradient, int n, int c, int h, int w, float* d_logits, float* d_threshold, float* d_features,
-                                                int order, char* message, int room) {
+                                                const float* gradient, int n, int c, int h, int w, float* d_logits, float* d_threshold,
+                                                float* d_features, int order, char* message, int room) {
     return guarded(order, message, room, [&] {
         inputs given(features, logits, threshold, norms, n, c, h, w);
         const size_t planes = static_cast<size_t>(n) * c;

@@ -4,6 +4,8 @@
 #include <omp.h>
 #endif
 
+#include <cmath>
+
 #include "enlarge4.h"
 
 namespace luss {
