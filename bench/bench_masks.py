@@ -49,7 +49,9 @@ def prepare(what: str) -> dict:
 
 def cases() -> list[Case]:
     size = float(MASKS * HEIGHT * WIDTH)
-    moved = {"encode": size, "encode runs": 0.0, "decode to runs": 0.0, "decode to dense": size}
+    masks = Masks.from_dense(sam_like(MASKS, HEIGHT, WIDTH), threads=1)
+    runs, text = float(masks.runs.nbytes), float(sum(len(record["counts"]) for record in masks.to_coco(threads=1)))
+    moved = {"encode": size + text, "encode runs": runs + text, "decode to runs": text + runs, "decode to dense": text + size}
     return [Case("masks", what, lambda what=what: prepare(what), 0.0, bytes_) for what, bytes_ in moved.items()]
 
 

@@ -109,8 +109,9 @@ __device__ __forceinline__ void vote_count(unsigned left, unsigned label, int la
 
 /* GLOBAL: the tables, one a block, lie in scratch (gridDim.x, bins), else in dynamic shared memory. */
 template <class T, class MASKS, bool GLOBAL>
-__global__ void __launch_bounds__(VOTE_THREADS) vote_masks_kernel(const T* from, T* map, const luss_vote_image* __restrict__ images, int count, MASKS masks,
-                                                                luss_vote_rules rules, int bins, unsigned* scratch, luss_vote* votes) {
+__global__ void __launch_bounds__(VOTE_THREADS) vote_masks_kernel(const T* from, T* map, const luss_vote_image* __restrict__ images, int count,
+                                                                MASKS masks, luss_vote_rules rules, int bins, unsigned* scratch,
+                                                                luss_vote* votes) {
     LUSS_SHARED_BYTES(dynamic);
     __shared__ unsigned long long best[VOTE_WARPS];
     __shared__ int areas[2]; // of this mask and of the next
@@ -160,7 +161,8 @@ __global__ void __launch_bounds__(VOTE_THREADS) vote_masks_kernel(const T* from,
 #pragma unroll
             for (int i = 0; i < VOTE_WARPS; ++i)
                 if (best[i] > key) key = best[i];
-            const luss_vote vote = luss_decide(static_cast<int32_t>(~static_cast<unsigned>(key)), static_cast<int32_t>(key >> 32), areas[turn], rules);
+            const int32_t winner = static_cast<int32_t>(~static_cast<unsigned>(key)), found = static_cast<int32_t>(key >> 32);
+            const luss_vote vote = luss_decide(winner, found, areas[turn], rules);
             if (thread == 0) votes[image.first_mask + m] = vote;
             if (vote.written) {
                 const T label = static_cast<T>(vote.label);
@@ -187,8 +189,8 @@ inline cudaError_t vote_masks_launch(const T* from, T* map, const luss_vote_imag
     if (count == 0) return cudaSuccess;
     if (bins <= VOTE_SHARED_BINS) {
         const size_t shared = bins * sizeof(unsigned);
-        LUSS_LAUNCH((vote_masks_kernel<T, MASKS, false>), dim3(count), dim3(VOTE_THREADS), shared, stream, from, map, images, count, masks, rules, bins,
-                    nullptr, votes);
+        LUSS_LAUNCH((vote_masks_kernel<T, MASKS, false>), dim3(count), dim3(VOTE_THREADS), shared, stream, from, map, images, count, masks, rules,
+                    bins, nullptr, votes);
     } else {
         const dim3 grid(count < VOTE_GLOBAL_BLOCKS ? count : VOTE_GLOBAL_BLOCKS);
         LUSS_LAUNCH((vote_masks_kernel<T, MASKS, true>), grid, dim3(VOTE_THREADS), 0, stream, from, map, images, count, masks, rules, bins,

@@ -37,11 +37,11 @@ extern "C" int luss_emulate_vote_masks(const void* maps, int64_t pixels, const l
     cuda_on_cpu::order() = static_cast<cuda_on_cpu::Order>(order);
     try {
         if (wide)
-            vote(static_cast<const int32_t*>(maps), pixels, images, count, words, word_count, runs, run_count, offsets, masks, *rules, bins, in_place,
-                 static_cast<int32_t*>(out), votes);
+            vote(static_cast<const int32_t*>(maps), pixels, images, count, words, word_count, runs, run_count, offsets, masks, *rules, bins,
+                 in_place, static_cast<int32_t*>(out), votes);
         else
-            vote(static_cast<const uint16_t*>(maps), pixels, images, count, words, word_count, runs, run_count, offsets, masks, *rules, bins, in_place,
-                 static_cast<uint16_t*>(out), votes);
+            vote(static_cast<const uint16_t*>(maps), pixels, images, count, words, word_count, runs, run_count, offsets, masks, *rules, bins,
+                 in_place, static_cast<uint16_t*>(out), votes);
     } catch (const cuda_on_cpu::Fault& fault) {
         snprintf(message, room, "%s", fault.what());
         return 1;
