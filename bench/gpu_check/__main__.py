@@ -60,9 +60,9 @@ def examine(record: Record, options: argparse.Namespace) -> int:
     record.step("machine", "card", machine.card)
     record.step("machine", "software", machine.software)
     opened = []
-    if record.step("machine", "library", lambda: {"library": Path(library.library()._name).name}).outcome != PASSED:
-        return 2
     if record.step("machine", "gpu", lambda: opened.append(open_gpu()) or {"arrays": opened[0].name}).outcome != PASSED:
+        return 2
+    if record.step("machine", "library", lambda: {"library": Path(library.library()._name).name}).outcome != PASSED:
         return 2
     gpu = opened[0] if opened else open_gpu()  # the step was done by an earlier process
     for op in OPS:

@@ -11,6 +11,7 @@ from engine.ops.attention_pool_reference import attention_pool as reference
 from engine.ops.attention_pool_reference import attention_pool_grad as reference_grad
 from engine.ops.attention_pool_reference import pixel_norms as reference_norms
 from tests.engine.ops.attention_samples import head_bounds, head_inputs, norm_bound, pool_bounds, pool_inputs
+from tests.engine.ops.test_attention_head_cuda import half_bounds
 
 from .compare import close
 from .timing import Timing
@@ -45,9 +46,13 @@ def checks(gpu, small: bool):
 
         def headed(shape=shape):
             features, weights = head_inputs(4, *shape)
-            found = capi.attention_head(gpu.upload(features), HeadWeights(*map(gpu.upload, weights)))
-            rows = zip(found, head_reference(features, weights), head_bounds(features, weights))
-            return dict(zip(("pooled", "attention"), (close(gpu.download(a), b, c, BOUND)["worst_share_of_bound"] for a, b, c in rows)))
+            weights = weights._replace(weight2=weights.weight2.astype(np.float16).astype(np.float32))  # exact in both kinds of products
+            right, facts = head_reference(features, weights), {}
+            for products, bounds in (("float32", head_bounds), ("float16", half_bounds)):
+                found = capi.attention_head(gpu.upload(features), HeadWeights(*map(gpu.upload, weights)), products=products)
+                for name, ours, exact, bound in zip(("pooled", "attention"), found, right, bounds(features, weights)):
+                    facts[f"{name} {products}"] = close(gpu.download(ours), exact, bound, BOUND)["worst_share_of_bound"]
+            return facts
 
         yield f"attention_head {' x '.join(map(str, shape))}", headed
 
@@ -67,16 +72,16 @@ def timings(gpu, small: bool):
     pixels = 16 * side * side
     for c in (6,) if small else (512, 2048):
 
-        def headed(c=c):
+        def headed(products, c=c):
             features, weights = head_inputs(5, n, c, side, side)
             given = gpu.upload(features), [gpu.upload(value) for value in weights]
-            sides, goals = {"ours": lambda: capi.attention_head(given[0], HeadWeights(*given[1]))}, {"torch": 3.0, "torch fp16": 2.0}
+            sides = {"ours": lambda: capi.attention_head(given[0], HeadWeights(*given[1]), products=products)}
             if gpu.name == "torch":
-                halves = given[0].half(), [value.half() for value in given[1]]
-                sides["torch"] = lambda: unfused(gpu.torch, *given)
-                sides["torch fp16"] = lambda: unfused(gpu.torch, *halves)
+                theirs = given if products == "float32" else (given[0].half(), [value.half() for value in given[1]])
+                sides["torch"] = lambda: unfused(gpu.torch, *theirs)
             operations, moved = 2.0 * n * c * c * (pixels + side * side), 4.0 * (features.size + 2 * c * c)
-            return Timing("attention_head", f"{n} images, {c} channels, {side} x {side}", sides, operations, moved, "fp32", goals)
+            case, rate = f"{n} images, {c} channels, {side} x {side}, {products}", {"float32": "fp32", "float16": "fp16"}[products]
+            return Timing("attention_head", case, sides, operations, moved, rate, {"torch": 3.0 if products == "float32" else 2.0})
 
         def pooled(c=c):
             given = [gpu.upload(value) for value in pool_inputs(6, n, c, side, side)]
@@ -122,7 +127,8 @@ def timings(gpu, small: bool):
             moved = 4.0 * n * c * 3 * pixels
             return Timing("attention_pool", f"{n} images, {c} channels, forward and backward", sides, 0, moved, goals={"torch": 3.0})
 
-        yield f"attention_head {c} channels", headed
+        for products in ("float32", "float16"):
+            yield f"attention_head {c} channels, {products}", lambda headed=headed, products=products: headed(products)
         yield f"attention_pool {c} channels", pooled
         yield f"attention_pool {c} channels, not normalised", plain
         yield f"attention_pool {c} channels, forward and backward", pooled_back

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..ops.attention_head import HeadWeights
 from .frameworks import Place
+from .labels import FLOATS
 from .library import call, scratch_bytes
 
 
@@ -63,16 +64,20 @@ def attention_head(
     *,
     pooled: bool = True,
     attention: bool = True,
+    products: str = "float32",
 ):
     """engine.ops.attention_head: the head at inference. Returns: pooled (n, c) and attention (n, 1, 4h, 4w) float32, None for what is not wanted."""
+    if products not in FLOATS:
+        raise ValueError(f"products: expected one of {', '.join(FLOATS)}, found {products!r}")
     place, source = _features(features)
     n, c, h, w = source.shape
     sizes = {"weight1": (c, c), "weight2": (c, c)}
     given = [place.array(name, value, sizes.get(name, (c,)), "float32").pointer for name, value in zip(HeadWeights._fields, weights)]
     vectors, at_vectors = place.empty((n, c), "float32") if pooled else (None, None)
     maps, at_maps = place.empty((n, 1, 4 * h, 4 * w), "float32") if attention else (None, None)
-    room = scratch_bytes("attention_head", n, c, h, w)
-    call("luss_attention_head", source.pointer, *given, n, c, h, w, at_vectors, at_maps, place.scratch(room), room, place.stream)
+    room = scratch_bytes("attention_head", n, c, h, w, FLOATS[products])
+    outputs = (at_vectors, at_maps, place.scratch(room), room, place.stream)
+    call("luss_attention_head", source.pointer, *given, n, c, h, w, FLOATS[products], *outputs)
     return vectors, maps
 
 

@@ -1,5 +1,5 @@
 /* pixel_norms, attention_pool and attention_head: one file, since the first is part of the others. */
-#include "luss/attention_head.cuh"
+#include "luss/attention_head_half.cuh"
 #include "luss/attention_pool.cuh"
 #include "capi/checks.h"
 
@@ -58,24 +58,27 @@ extern "C" int luss_attention_pool_grad(const float* features, const float* logi
     });
 }
 
-extern "C" size_t luss_attention_head_scratch(int n, int c, int h, int w) {
-    return n <= 0 || c <= 0 || h <= 0 || w <= 0 ? 0 : luss::attention_head_scratch(n, c, h, w) * sizeof(float);
+extern "C" size_t luss_attention_head_scratch(int n, int c, int h, int w, int products) {
+    if (n <= 0 || c <= 0 || h <= 0 || w <= 0) return 0;
+    return sizeof(float) * (products == LUSS_FLOAT16 ? luss::attention_head_half_scratch(n, c, h, w) : luss::attention_head_scratch(n, c, h, w));
 }
 
 extern "C" int luss_attention_head(const float* features, const float* weight1, const float* scale1, const float* shift1, const float* weight2,
-                                   const float* scale2, const float* shift2, int n, int c, int h, int w, float* pooled, float* attention, void* scratch,
-                                   size_t scratch_bytes, void* stream) {
+                                   const float* scale2, const float* shift2, int n, int c, int h, int w, int products, float* pooled, float* attention,
+                                   void* scratch, size_t scratch_bytes, void* stream) {
     luss::capi::checks given("attention_head");
     check_sizes(given, n, c, h, w);
+    given.type("products", products);
     const double tiles = 1.0 * ((c + luss::HEAD_ROWS - 1) / luss::HEAD_ROWS) * ((16.0 * h * w + luss::HEAD_COLUMNS - 1) / luss::HEAD_COLUMNS);
     given.below("n * ceil(c / 128) * ceil(16 h w / 64)", n * tiles, 2147483648.0);
     given.array("features", features, n, 16).array("weight1", weight1, n, 16).array("scale1", scale1, n, 16).array("shift1", shift1, n, 16);
     given.array("weight2", weight2, n, 16).array("scale2", scale2, n, 16).array("shift2", shift2, n, 16);
     given.array("pooled", pooled, pooled == nullptr ? 0 : n, 16).array("attention", attention, attention == nullptr ? 0 : n, 16);
-    given.scratch(scratch, scratch_bytes, luss_attention_head_scratch(n, c, h, w));
+    given.scratch(scratch, scratch_bytes, luss_attention_head_scratch(n, c, h, w, products));
     if (!given.good() || n == 0) return given.code();
     return given.launch([&] {
-        return luss::attention_head(features, weight1, scale1, shift1, weight2, scale2, shift2, n, c, h, w, pooled, attention,
-                                    static_cast<float*>(scratch), static_cast<cudaStream_t>(stream));
+        const auto run = products == LUSS_FLOAT16 ? luss::attention_head_half : luss::attention_head;
+        return run(features, weight1, scale1, shift1, weight2, scale2, shift2, n, c, h, w, pooled, attention, static_cast<float*>(scratch),
+                   static_cast<cudaStream_t>(stream));
     });
 }

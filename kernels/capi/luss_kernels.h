@@ -133,11 +133,12 @@ LUSS_API size_t luss_attention_pool_grad_scratch(int n, int c, int h, int w);
 
 /* The attention head at inference: hidden = relu(scale1 (weight1 v) + shift1), a = sigmoid(scale2 (weight2 hidden) + shift2) for the unit vector v
    of each enlarged pixel. pooled (n, c) float or NULL: mean over pixels of enlarged features times a; attention (n, 4h, 4w) float or NULL: mean
-   of a over channels. weight1, weight2 (c, c) float; scales and shifts (c,) float. */
+   of a over channels. weight1, weight2 (c, c) float; scales and shifts (c,) float. products: LUSS_FLOAT32, or LUSS_FLOAT16: weight2 and hidden are
+   rounded to half for tensor cores, with sums in float. */
 LUSS_API int luss_attention_head(const float* features, const float* weight1, const float* scale1, const float* shift1, const float* weight2,
-                                 const float* scale2, const float* shift2, int n, int c, int h, int w, float* pooled, float* attention, void* scratch,
-                                 size_t scratch_bytes, void* stream);
-LUSS_API size_t luss_attention_head_scratch(int n, int c, int h, int w);
+                                 const float* scale2, const float* shift2, int n, int c, int h, int w, int products, float* pooled, float* attention,
+                                 void* scratch, size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_attention_head_scratch(int n, int c, int h, int w, int products);
 
 /* ---- k-means -------------------------------------------------------------------------------------------------------------------------- */
 

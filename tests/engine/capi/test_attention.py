@@ -11,6 +11,7 @@ from engine.ops.attention_pool_reference import attention_pool_grad as reference
 from engine.ops.attention_pool_reference import pixel_norms as reference_norms
 from tests.engine.capi.emulated import on_gpu, set_order, use_emulation
 from tests.engine.ops.attention_samples import head_bounds, head_inputs, norm_bound, pool_bounds, pool_inputs
+from tests.engine.ops.test_attention_head_cuda import half_bounds
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,12 @@ def test_the_head():
     bounds, both = head_bounds(features, weights), capi.attention_head(*given)
     for ours, right, bound in zip(both, head_reference(features, weights), bounds):
         assert within(ours, right, bound)
+    rounded = weights._replace(weight2=weights.weight2.astype(np.float16).astype(np.float32))
+    halves = capi.attention_head(on_gpu(features), HeadWeights(*map(on_gpu, rounded)), products="float16")
+    for ours, right, bound in zip(halves, head_reference(features, rounded), half_bounds(features, rounded)):
+        assert within(ours, right, bound)
+    with pytest.raises(ValueError, match="products: expected one of float32, float16, found 'int8'"):
+        capi.attention_head(*given, products="int8")
     alone = capi.attention_head(*given, pooled=False)
     assert alone[0] is None and np.array_equal(alone[1].values, both[1].values)
 
