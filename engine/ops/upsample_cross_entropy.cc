@@ -124,7 +124,8 @@ template <int TAPS> unit_result do_unit(const problem& p, int image, int window,
         const int taps = std::min(TAPS, p.h - down.tap);
         for (int jy = 0; jy < down.pixels; ++jy) {
             vf weight[TAPS];
-            for (int t = 0; t < TAPS; ++t) weight[t] = fused(constant(static_cast<float>(jy), vf{}), constant(down.step[t], vf{}), constant(down.start[t], vf{}));
+            const vf number = constant(static_cast<float>(jy), vf{});
+            for (int t = 0; t < TAPS; ++t) weight[t] = fused(number, constant(down.step[t], vf{}), constant(down.start[t], vf{}));
             const float* from = shifted + down.tap * size;
             for (int64_t i = 0; i < size; i += LANES) {
                 vf v = weight[0] * load<vf>(from + i);
@@ -209,7 +210,8 @@ template <int TAPS> void solve(const problem& p, float* loss, float* accuracy, f
         results[unit] = {0, 0};
         if (!valid[image] || counted[image] == 0) continue;
         float* mine = scratch.get() + omp_get_thread_num() * scratch_size;
-        results[unit] = do_unit<TAPS>(p, image, unit % windows, shifted.get() + image * p.h * size, gradient ? planes.get() + unit * TAPS * size : nullptr, mine);
+        float* own_planes = gradient ? planes.get() + unit * TAPS * size : nullptr;
+        results[unit] = do_unit<TAPS>(p, image, unit % windows, shifted.get() + image * p.h * size, own_planes, mine);
     }
     double sum = 0;
     int64_t right = 0;
@@ -256,7 +258,8 @@ int start(const void* logits, const void* labels, void* loss, void* accuracy, vo
 
 // logits (n, k, h, w) float32; labels (n, height, width) int32, checked by the caller; loss, accuracy (1,) float32; gradient like logits.
 // numbers: n, k, h, w, middle height, middle width (both 0: one step), height, width, has_ignore, ignore, threads. 1: no memory.
-extern "C" int luss_upsample_cross_entropy(const void* logits, const void* labels, void* loss, void* accuracy, void* gradient, const double* numbers) {
+extern "C" int luss_upsample_cross_entropy(const void* logits, const void* labels, void* loss, void* accuracy, void* gradient,
+                                           const double* numbers) {
     return start(logits, labels, loss, accuracy, gradient, numbers);
 }
 

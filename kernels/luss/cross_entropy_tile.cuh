@@ -87,8 +87,8 @@ __device__ __forceinline__ float not_a_number() {
 template <int TAPS, int CLASSES> struct corners {
     float z[CLASSES][TAPS * TAPS]; // shifted: the largest of every corner is 0
 
-    /* top null: as they are */
-    template <class T> __device__ void read(const T* logits, const int64_t (&offset)[TAPS * TAPS], int64_t plane, int first, int stride, int classes, const float* top) {
+    template <class T>
+    __device__ void read(const T* logits, const int64_t (&offset)[TAPS * TAPS], int64_t plane, int first, int stride, int classes, const float* top) {
 #pragma unroll
         for (int c = 0; c < CLASSES; ++c) {
             const int k = first + c * stride;
@@ -98,9 +98,8 @@ template <int TAPS, int CLASSES> struct corners {
                     z[c][i] = LOWEST_LOGIT;
                     continue;
                 }
-                const float x = as_float(logits[k * plane + offset[i]]);
-                const float shifted = top ? luss_add(x, -top[i]) : x;
-                z[c][i] = top && shifted < LOWEST_LOGIT ? LOWEST_LOGIT : shifted;
+                const float shifted = luss_add(as_float(logits[k * plane + offset[i]]), -top[i]);
+                z[c][i] = shifted < LOWEST_LOGIT ? LOWEST_LOGIT : shifted;
             }
         }
     }

@@ -30,8 +30,9 @@ template <class T> static void run(const void* logits, const int32_t* labels, co
     Guarded<float> loss(1), accuracy(1), by_logits(values);
     const int64_t room = luss::upsample_cross_entropy_scratch(s[0], s[1], down.count, across.count, two_steps, gradient != nullptr);
     Guarded<double> scratch((room + 7) / 8);
-    luss::upsample_cross_entropy(source.data(), ids.data(), sizes, down.runs->data(), down.windows->data(), across.runs->data(), across.windows->data(),
-                                 two_steps, loss.data(), accuracy.data(), gradient ? by_logits.data() : nullptr, scratch.data(), nullptr);
+    float* to = gradient ? by_logits.data() : nullptr;
+    luss::upsample_cross_entropy(source.data(), ids.data(), sizes, down.runs->data(), down.windows->data(), across.runs->data(),
+                                 across.windows->data(), two_steps, loss.data(), accuracy.data(), to, scratch.data(), nullptr);
     loss.copy_to(figures, "loss");
     accuracy.copy_to(figures + 1, "accuracy");
     if (gradient) by_logits.copy_to(gradient, "gradient");

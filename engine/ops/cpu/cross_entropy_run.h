@@ -2,8 +2,9 @@
 //
 // Logits are shifted so that the largest of every source pixel is 0; interpolated ones are then <= 0, and z[k] = a[k] + j d[k] along the run.
 // Usual case: exp(z[k]) = e[k] r[k]^j, three exponentials for 16 pixels in place of 16; the sums cost a product and an addition an element, the
-// gradient, a polynomial in r[k] for each of the 2 source columns, two fused operations an element. Started anew at pixel 8, so e r^j has a relative error below
-// 1.5e-7 + 7 (1.5e-7 + 2 * 6e-8) = 2e-6 at the 8th pixel, 1e-6 on average over a run; interpolating a logit of size 20 in float rounds as much.
+// gradient, a polynomial in r[k] for each of the 2 source columns, two fused operations an element. Started anew at pixel 8, so e r^j has a
+// relative error below 1.5e-7 + 7 (1.5e-7 + 2 * 6e-8) = 2e-6 at the 8th pixel, 1e-6 on average over a run; interpolating a logit of size 20
+// in float rounds as much.
 // Where a logit lies below -80, or the largest of a pixel below -40 (powers could leave float's range), every exponential is computed by itself
 // from z[k] minus the pixel's largest logit.
 #pragma once
@@ -80,7 +81,10 @@ template <int TAPS> void prepare_run(const luss_run& run, const float* row, cons
         if (!any(candidate)) continue;
         for (int i = 0; i < LANES && k + i < s.classes; ++i)
             if (candidate[i])
-                for (int p = 0; p < PARTS; ++p) largest[p] = most(largest[p], fused(number[p], constant(s.d[k + i], vf{}), constant(s.a[k + i], vf{})));
+                for (int p = 0; p < PARTS; ++p) {
+                    const vf a = constant(s.a[k + i], vf{}), d = constant(s.d[k + i], vf{});
+                    largest[p] = most(largest[p], fused(number[p], d, a));
+                }
     }
     float shallowest = 0;
     for (int j = 0; j < run.pixels; ++j) {
@@ -146,7 +150,8 @@ template <int TAPS, int N> void gradient_powers(const luss_run& run, const run_s
 inline void sum_direct(int pixels, const run_scratch& s, run_pixels& out) {
     for (int j = 0; j < pixels; ++j) {
         vf sum{};
-        for (int k = 0; k < s.padded; k += LANES) sum += exp_lanes(fused(constant(static_cast<float>(j), sum), at(s.d, k), at(s.a, k)) - out.largest[j]);
+        const vf number = constant(static_cast<float>(j), sum);
+        for (int k = 0; k < s.padded; k += LANES) sum += exp_lanes(fused(number, at(s.d, k), at(s.a, k)) - out.largest[j]);
         out.sum[j] = total(sum);
     }
 }

@@ -4,6 +4,8 @@
 
 namespace luss {
 
+typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
+
 #if defined(__AVX512BW__)
 inline vf fused(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -25,7 +27,7 @@ inline vf exp_lanes(vf x) {
     p = fused(p, f, constant(0.49999994f, x));
     p = fused(p, f, constant(1.0f, x));
     p = fused(p, f, constant(1.0f, x));
-    return select(x < -87.0f, vf{}, (vf)((vi)p + ((vi)shifted << 23)));
+    return select(x < -87.0f, vf{}, (vf)((vu)p + ((vu)shifted << 23)));
 }
 
 } // namespace luss

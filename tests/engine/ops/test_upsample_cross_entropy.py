@@ -181,19 +181,22 @@ def test_reference_backend_gives_reference_figures():
     assert loss.item() == host[0] and accuracy.item() == host[1] and np.array_equal(gradient, 2 * host[2])
 
 
-def test_it_is_the_loss_that_training_used_before():
+@pytest.mark.parametrize("middle", [None, (8, 8)])
+def test_it_is_the_loss_that_training_used_before(middle):
     """Against enlargement, softmax and picking by Jittor operations, whose float32 sums are good to about 1e-6."""
     from engine.ops.upsample import upsample_bilinear
 
     logits, labels = sample(9, (4, 7, 4, 4), (32, 32))
     x = jt.array(logits)
-    full = upsample_bilinear(x, (32, 32))
+    full = upsample_bilinear(x if middle is None else upsample_bilinear(x, middle), (32, 32))
     onehot = jt.array((np.arange(7)[:, None, None] == labels[:, None]).astype(np.float32))
     plain = -(jt.nn.log_softmax(full, dim=1) * onehot).sum(1).mean()
-    loss, accuracy = upsample_cross_entropy(x, labels)
-    assert loss.item() == pytest.approx(plain.item(), rel=3e-6)
+    loss, accuracy = upsample_cross_entropy(x, labels, None, middle)
+    exact = reference(logits, labels, None, middle)
+    assert loss.item() == pytest.approx(plain.item(), rel=3e-6) and loss.item() == pytest.approx(exact[0], rel=1e-6)
     old, new = (jt.grad(value, x).numpy() for value in (plain, loss))
     np.testing.assert_allclose(new, old, atol=5e-6 * np.abs(old).max())
+    assert np.abs(new - exact[2]).max() <= 3 * np.abs(old - exact[2]).max() + 1e-7 * np.abs(old).max()  # no worse than it was
     assert accuracy.item() == (full.numpy().argmax(1) == labels).mean()
 
 
