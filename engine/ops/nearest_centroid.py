@@ -18,16 +18,14 @@ MODES = ("auto", "fp32", "certified")
 _MOST_DIMENSIONS = 1 << 16  # the bounds of cpu/centroid_panels.h leave 1 % for the rounding of norms of that length
 _MOST_ON_CUDA = (4096, 2048)  # centroids and dimensions that kernels/luss/nearest_centroid.cuh takes
 _HEADER = '#include "executor.h"\n#include "luss/nearest_centroid.cuh"'
-# in0 x, in1 centroids (R, K, d); `_launch` puts HALF, COSINE and MODE before it. Stream 0 is Jittor's; its allocator may hand the scratch on as soon as it is free, to work of the same stream.
+# in0 x, in1 centroids (R, K, d); `_launch` puts HALF, COSINE and MODE before it. Stream 0 is Jittor's; the scratch goes back to Jittor when the text ends, and on to later work of that stream.
 _LAUNCH = """
 const int64_t n = in0_shape0;
 const int d = (int)in0_shape1, r = (int)in1_shape0, k = (int)in1_shape1;
 const size_t bytes = luss::nearest_centroid_scratch(n, d, k, r, MODE);
-size_t allocation = 0;
-void* scratch = bytes ? exe.allocator->alloc(bytes, allocation) : nullptr;
+Allocation scratch = exe.alloc_temp(bytes);
 cudaError_t error = luss::nearest_centroid((const void*)in0_p, HALF, (const float*)in1_p, n, d, k, r, COSINE, MODE, (int32_t*)out0_p,
-    (float*)out1_p, scratch, bytes, (cudaStream_t)0);
-if (bytes) exe.allocator->free(scratch, bytes, allocation);
+    (float*)out1_p, scratch.ptr, bytes, (cudaStream_t)0);
 CHECK(error == cudaSuccess) << "nearest_centroid: " << cudaGetErrorString(error);
 """
 
