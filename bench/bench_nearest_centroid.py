@@ -2,7 +2,7 @@
 
     python bench/bench_nearest_centroid.py [--rounds N] [--only TEXT] [--json FILE]
 
-Rows of unit length around K directions, as the features of PASS are; centroids are rows drawn at random, as at k-means' start, or what 8 iterations of
+Rows of unit length around K directions, as the features of PASS are; centroids are rows drawn at random, as k-means starts, or what 8 iterations of
 it made of them. "ours" is the default mode; "ours-fp32" leaves bfloat16 out. Before anything is timed, all labels are compared with those of float64
 scores: another label must be within float64's own rounding of the best. faiss and torch may differ there: their count is printed.
 """
@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.harness import THREADS, Case, benchmark_of, main, torch_or_none
 
-import numpy as np  # after the harness: it sets the number of threads
+# isort: split (NumPy comes after the harness, which sets the number of threads)
+import numpy as np
 
 from engine.clustering.faiss_kmeans import unit_rows
 from engine.ops.centroid_sums import centroid_sums_host
@@ -79,7 +80,9 @@ def prepare(n: int, d: int, k: int, converged: bool) -> dict:
         labels["torch"] = sides["torch"]().numpy()
     again = nearest_centroid_counted(x, centroids)[2]
     others = ", ".join(f"{name} {wrong(x, centroids, found)}" for name, found in labels.items() if not name.startswith("ours"))
-    print(f"  {n} rows: half precision left open {again[0]} (of these through float32 {again[1]}), float32 {again[2]}; wrong labels: ours 0, {others}")
+    print(
+        f"  {n} rows: half precision left open {again[0]} (of these through float32 {again[1]}), float32 {again[2]}; wrong labels: ours 0, {others}"
+    )
     return sides
 
 

@@ -15,7 +15,8 @@ from .crop_checks import check_threads
 from .kernel_folder import kernel_folder
 
 _HEADER = '#include "executor.h"\n#include "luss/centroid_sums.cuh"'
-# in0 x, in1 label; `_launch` puts HALF before it. Stream 0 is Jittor's; the scratch goes back to Jittor when the text ends, and on to later work of that stream.
+# in0 x, in1 label; `_launch` puts HALF before it. Stream 0 is Jittor's;
+# the scratch goes back to Jittor when the text ends, and on to later work of that stream.
 _LAUNCH = """
 const int64_t n = in0_shape0;
 const int d = (int)in0_shape1, k = (int)out0_shape0;
