@@ -61,7 +61,8 @@ template <class T> void run(const T* x, const int32_t* label, int64_t n, int d, 
 } // namespace luss
 
 // All arguments were checked by the caller: labels are in [0, k).
-extern "C" void luss_centroid_sums_cpu(const void* x, int x_half, const int32_t* label, int64_t n, int d, int k, double* sums, int64_t* counts, int threads) {
+extern "C" void luss_centroid_sums_cpu(const void* x, int x_half, const int32_t* label, int64_t n, int d, int k, double* sums, int64_t* counts,
+                                       int threads) {
     if (x_half)
         luss::run(static_cast<const uint16_t*>(x), label, n, d, k, sums, counts, threads);
     else

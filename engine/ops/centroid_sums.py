@@ -15,16 +15,15 @@ from .crop_checks import check_threads
 from .kernel_folder import kernel_folder
 
 _HEADER = '#include "executor.h"\n#include "luss/centroid_sums.cuh"'
-# in0 x, in1 label; `_launch` puts HALF before it. Stream 0 is Jittor's; its allocator may hand the scratch on as soon as it is free, to work of the same stream.
+# in0 x, in1 label; `_launch` puts HALF before it. Stream 0 is Jittor's;
+# the scratch goes back to Jittor when the text ends, and on to later work of that stream.
 _LAUNCH = """
 const int64_t n = in0_shape0;
 const int d = (int)in0_shape1, k = (int)out0_shape0;
 const size_t bytes = luss::centroid_sums_scratch(n, d, k);
-size_t allocation = 0;
-void* scratch = bytes ? exe.allocator->alloc(bytes, allocation) : nullptr;
+Allocation scratch = exe.alloc_temp(bytes);
 cudaError_t error = luss::centroid_sums((const void*)in0_p, HALF, (const int32_t*)in1_p, n, d, k, (double*)out0_p, (int64_t*)out1_p,
-    scratch, bytes, (cudaStream_t)0);
-if (bytes) exe.allocator->free(scratch, bytes, allocation);
+    scratch.ptr, bytes, (cudaStream_t)0);
 CHECK(error == cudaSuccess) << "centroid_sums: " << cudaGetErrorString(error);
 """
 

@@ -46,11 +46,14 @@ public:
     worker(const problem<ROWS>& given, const T* x)
         : given(given), x(x), panels(panels_of_block(given.d)), packed(static_cast<size_t>(panels) * TILE_COLUMNS * given.d),
           partial(gemm_partial<ROWS>(panels)), limits(static_cast<size_t>(panels) * TILE_COLUMNS), states(panels),
-          left_by_bf16(given.bf16 ? given.r : 0), left_by_fp32(given.r) {
-        for (auto* lists : {&left_by_bf16, &left_by_fp32})
-            for (auto& list : *lists) list.reserve((panels + 2) * TILE_COLUMNS);
+          left_by_bf16(given.r), left_by_fp32(given.r), crowded(given.r) {
+        // No list grows beyond what a block and a panel add before it is emptied: nothing is allocated, and nothing can fail, in the threads.
+        for (int r = 0; r < given.r; ++r) {
+            left_by_bf16[r].reserve((panels + 1) * TILE_COLUMNS);
+            crowded[r].reserve((panels + 2) * TILE_COLUMNS);
+            left_by_fp32[r].reserve((panels + 3) * TILE_COLUMNS);
+        }
         rows.reserve(panels * TILE_COLUMNS);
-        crowded.reserve(TILE_COLUMNS);
         taken.reserve(TILE_COLUMNS);
     }
 
@@ -77,17 +80,20 @@ private:
     std::vector<float> packed, partial, limits;
     std::vector<top_two> states;
     std::vector<float> squares = std::vector<float>(MOST_PANELS * TILE_COLUMNS), losses = squares;
-    std::vector<int64_t> rows, taken, crowded;
+    std::vector<int64_t> rows, taken;
     std::vector<std::vector<open_row>> left_by_bf16, left_by_fp32; // of each set
+    std::vector<std::vector<int64_t>> crowded;                     // of each set: rows with more near centroids in bfloat16 than are noted
 
     // Settles waiting rows of a set, a panel at a time, while at least `least` of them wait.
     void flush(int r, size_t least) {
-        while (given.bf16 && left_by_bf16[r].size() >= least) {
-            decide(true, r, left_by_bf16[r]);
-            if (crowded.empty()) continue;
-            again[1] += crowded.size();
-            pack(false, crowded, given.sets[r], false);
-            score(false, crowded, r);
+        while (left_by_bf16[r].size() >= least) decide(true, r, left_by_bf16[r]);
+        while (crowded[r].size() >= least) {
+            const size_t count = std::min<size_t>(crowded[r].size(), TILE_COLUMNS);
+            taken.assign(crowded[r].end() - count, crowded[r].end());
+            crowded[r].resize(crowded[r].size() - count);
+            again[1] += count;
+            pack(false, taken, given.sets[r], false);
+            score(false, taken, r);
         }
         while (left_by_fp32[r].size() >= least) decide(false, r, left_by_fp32[r]);
     }
@@ -118,7 +124,8 @@ private:
                 pack_vectors(from, have, given.d, to, ahead);
                 vf low = {}, high = {};
                 for (int p = 0; p < given.d; ++p) {
-                    const vf a = load<vf>(to + static_cast<size_t>(p) * TILE_COLUMNS), b = load<vf>(to + static_cast<size_t>(p) * TILE_COLUMNS + LANES);
+                    const float* numbers = to + static_cast<size_t>(p) * TILE_COLUMNS;
+                    const vf a = load<vf>(numbers), b = load<vf>(numbers + LANES);
                     low = multiply_add(a, a, low);
                     high = multiply_add(b, b, high);
                 }
@@ -157,7 +164,8 @@ private:
         }
     }
 
-    // Labels of a panel of rows from the end of `from`, in float64 among the centroids near enough. Where bfloat16 leaves too many, the row is `crowded`.
+    // Labels of a panel of rows from the end of `from`, in float64 among the centroids near enough. Those that
+    // bfloat16 leaves too many of are `crowded`.
     void decide(bool bf16, int r, std::vector<open_row>& from) {
         const centroid_panels<ROWS>& set = given.sets[r];
         const int count = static_cast<int>(std::min<size_t>(from.size(), TILE_COLUMNS));
@@ -176,19 +184,19 @@ private:
             for (int at = 0; at < ROWS; ++at)
                 for (int v = 0; v < 2; ++v) {
                     const int id = i * ROWS + at;
-                    for (uint32_t bits = not_below(sum.at[at][v] - broadcast(set.half_norm[id]), load<vf>(least + v * LANES)); bits != 0; bits &= bits - 1) {
+                    uint32_t bits = not_below(sum.at[at][v] - broadcast(set.half_norm[id]), load<vf>(least + v * LANES));
+                    for (; bits != 0; bits &= bits - 1) {
                         const int j = v * LANES + __builtin_ctz(bits);
                         if (found[j] < MOST_NEAR) near[j][found[j]] = id;
                         ++found[j];
                     }
                 }
         });
-        crowded.clear();
         for (int j = 0; j < count; ++j) {
             if (found[j] <= MOST_NEAR)
                 settle(taken[j], r, nearest_fp64(taken[j], r, near[j], found[j]));
             else if (bf16)
-                crowded.push_back(taken[j]);
+                crowded[r].push_back(taken[j]);
             else
                 settle(taken[j], r, nearest_fp64(taken[j], r, nullptr, given.k));
         }

@@ -18,16 +18,15 @@ MODES = ("auto", "fp32", "certified")
 _MOST_DIMENSIONS = 1 << 16  # the bounds of cpu/centroid_panels.h leave 1 % for the rounding of norms of that length
 _MOST_ON_CUDA = (4096, 2048)  # centroids and dimensions that kernels/luss/nearest_centroid.cuh takes
 _HEADER = '#include "executor.h"\n#include "luss/nearest_centroid.cuh"'
-# in0 x, in1 centroids (R, K, d); `_launch` puts HALF, COSINE and MODE before it. Stream 0 is Jittor's; its allocator may hand the scratch on as soon as it is free, to work of the same stream.
+# in0 x, in1 centroids (R, K, d); `_launch` puts HALF, COSINE and MODE before it. Stream 0 is
+# Jittor's; the scratch goes back to Jittor when the text ends, and on to later work of that stream.
 _LAUNCH = """
 const int64_t n = in0_shape0;
 const int d = (int)in0_shape1, r = (int)in1_shape0, k = (int)in1_shape1;
 const size_t bytes = luss::nearest_centroid_scratch(n, d, k, r, MODE);
-size_t allocation = 0;
-void* scratch = bytes ? exe.allocator->alloc(bytes, allocation) : nullptr;
+Allocation scratch = exe.alloc_temp(bytes);
 cudaError_t error = luss::nearest_centroid((const void*)in0_p, HALF, (const float*)in1_p, n, d, k, r, COSINE, MODE, (int32_t*)out0_p,
-    (float*)out1_p, scratch, bytes, (cudaStream_t)0);
-if (bytes) exe.allocator->free(scratch, bytes, allocation);
+    (float*)out1_p, scratch.ptr, bytes, (cudaStream_t)0);
 CHECK(error == cudaSuccess) << "nearest_centroid: " << cudaGetErrorString(error);
 """
 
@@ -48,8 +47,9 @@ def nearest_centroid(
         mode: where the time goes, not what comes out. "fp32"; "certified": products in half precision (bfloat16 on processors that have it, tensor
             cores in fp16 on CUDA), with a rounding bound for each row, and rows within it decided again in float32; "auto": the faster one.
 
-    Returns: (label, score): (N,) or (R, N) int32 in [0, K), and float32, as jt.Var. On the CPU the labels are those of exact scores, whatever the mode:
-        rows that rounding in float32 could decide wrongly are decided in float64. On CUDA they are those of float32. Equal scores give the smallest id.
+    Returns: (label, score): (N,) or (R, N) int32 in [0, K), and float32, as jt.Var. On the CPU the labels are those of exact scores, whatever the
+        mode: rows that rounding in float32 could decide wrongly are decided in float64. On CUDA they are those of float32. Equal scores give the
+        smallest id.
         NaN is never the nearest: a row where no centroid has a score above minus infinity (x.c - |c|^2 / 2, or x.c) gets label 0 and score NaN.
     Raises: ValueError names argument, expected and found: shape, type, K == 0, d out of range, an unknown mode.
     Gradient: none (labels are piecewise constant; the scores carry none). Deterministic, and independent of threads and of the other rows.
@@ -84,8 +84,8 @@ def nearest_centroid_host(
 def nearest_centroid_counted(
     x: np.ndarray, centroids: np.ndarray, *, cosine: bool = False, mode: str = "auto", threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
-    """`nearest_centroid_host`, and how many rows of all sets the half-precision pass left open, how many of these went through a float32 pass as more than
-    8 centroids were near, and how many rows float32 left open (the reference: none)."""
+    """`nearest_centroid_host`, and how many rows of all sets the half-precision pass left open, how many of these went through a float32 pass as
+    more than 8 centroids were near, and how many rows float32 left open (the reference: none)."""
     shape = _checked(x, centroids, mode)
     threads = check_threads(threads)
     if use_reference():

@@ -61,7 +61,8 @@ template <int ROWS> struct centroid_panels {
         const double unseen = std::sqrt(depth) * UNSEEN;
         const double roundings = ROUNDINGS * std::min(depth, DEPTH_BLOCK) + (depth + DEPTH_BLOCK - 1) / DEPTH_BLOCK + 7;
         const double by_norm = roundings * U * norm;
-        const float a = static_cast<float>(2.02 * by_norm), b = static_cast<float>(2.02 * (by_norm * unseen + 8 * U * largest_half + (depth + 8) * 2.9e-45));
+        const float a = static_cast<float>(2.02 * by_norm);
+        const float b = static_cast<float>(2.02 * (by_norm * unseen + 8 * U * largest_half + (depth + 8) * 2.9e-45));
         const float beyond = first_unsafe_norm();
         for (int j = 0; j < TILE_COLUMNS; ++j) {
             const float x = std::sqrt(square[j]);

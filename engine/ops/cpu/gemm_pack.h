@@ -35,8 +35,8 @@ inline vf floats_at(const uint16_t* from) {
 }
 #endif
 
-/* A's panels: rows (count, depth) at distance `stride`, all at once. Panel after panel (words, ROWS) for the first DEPTH_BLOCK words, then for the next: in
-   the order in which gemm_block reads them. */
+/* A's panels: rows (count, depth) at distance `stride`, all at once. Panel after panel (words, ROWS) for the first DEPTH_BLOCK words, then for
+   the next: in the order in which gemm_block reads them. */
 template <int ROWS> inline void pack_rows(const float* rows, int64_t stride, int count, int depth, float* to) {
     for (int start = 0; start < depth; start += DEPTH_BLOCK)
         for (int first = 0; first < count; first += ROWS) {

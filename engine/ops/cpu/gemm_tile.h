@@ -1,9 +1,9 @@
 /* The inner part of matrix products on the CPU: C[i, j] = sum over p of A[i, p] B[p, j], a tile of C at a time in registers, handed to the
    caller's functor when it is finished, so that C need not be stored.
 
-   Both factors come packed (gemm_pack.h): A in panels of ROWS rows, laid out (depth, ROWS) within
-   a block of the depth, whose numbers are broadcast; B in panels of
-   TILE_COLUMNS columns, laid out (depth, TILE_COLUMNS), which are read as vectors. Rows and columns that fill up the last panels are zeros.
+   Both factors come packed (gemm_pack.h): A in panels of ROWS rows, laid out (depth, ROWS) within a block of the depth, whose
+   numbers are broadcast; B in panels of TILE_COLUMNS columns, laid out (depth, TILE_COLUMNS), which are read as vectors. Rows and columns that
+   fill up the last panels are zeros.
 
    Registers: ROWS x 2 accumulators, 2 vectors of B, one broadcast: 27 of AVX-512's 32 at ROWS = 12, 15 of AVX2's 16 at ROWS = 6. A step of the
    depth is 2 ROWS fused multiply-adds for 2 vector loads and ROWS broadcasts, so the loads are hidden on all processors with 1 or 2 such units.

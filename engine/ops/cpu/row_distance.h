@@ -1,4 +1,5 @@
-// Two vectors, the first float32 or float16: squared distance and product in float32, product in float64. The order of additions depends on the length alone.
+// Two vectors, the first float32 or float16: squared distance and product in float32, product in float64.
+// The order of additions depends on the length alone.
 #pragma once
 #include "gemm_pack.h"
 

@@ -17,7 +17,8 @@ def sample(seed, n, k, d, dtype=np.float32):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 10_000), st.integers(0, 200), st.integers(1, 30), st.integers(1, 150), st.sampled_from([np.float32, np.float16]), st.sampled_from([1, 2, 3])
+    st.integers(0, 10_000), st.integers(0, 200), st.integers(1, 30), st.integers(1, 150),
+    st.sampled_from([np.float32, np.float16]), st.sampled_from([1, 2, 3]),
 )  # fmt: skip
 def test_equals_the_reference_to_the_bit(seed, n, k, d, dtype, threads):
     """Both add float64 numbers in order of the rows."""
