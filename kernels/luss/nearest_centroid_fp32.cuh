@@ -15,21 +15,21 @@ template <int ROWS_, int COLUMNS_> struct fp32_tile {
     static constexpr int A_PITCH = ROWS + 4, B_PITCH = COLUMNS + 4;            // transposed stores without bank conflicts, 16-byte alignment
 };
 
-/* Four neighbours of a row from `i` on, zeros past d; `quad`: d and the pointer allow one load. */
+/* Four neighbours of a row from `i` on as they lie in memory, zeros past d; `quad`: d and the pointer allow one load. */
 __device__ __forceinline__ float4 load_four(const float* row, int i, int d, bool quad) {
     if (quad) return i < d ? *reinterpret_cast<const float4*>(row + i) : make_float4(0, 0, 0, 0);
     return make_float4(i < d ? row[i] : 0, i + 1 < d ? row[i + 1] : 0, i + 2 < d ? row[i + 2] : 0, i + 3 < d ? row[i + 3] : 0);
 }
-__device__ __forceinline__ float4 load_four(const __half* row, int i, int d, bool quad) {
-    if (quad && i < d) {
-        const uint2 bits = *reinterpret_cast<const uint2*>(row + i);
-        const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&bits.x));
-        const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&bits.y));
-        return make_float4(low.x, low.y, high.x, high.y);
-    }
-    if (quad) return make_float4(0, 0, 0, 0);
-    return make_float4(i < d ? __half2float(row[i]) : 0, i + 1 < d ? __half2float(row[i + 1]) : 0, i + 2 < d ? __half2float(row[i + 2]) : 0,
-                       i + 3 < d ? __half2float(row[i + 3]) : 0);
+__device__ __forceinline__ uint2 load_four(const __half* row, int i, int d, bool quad) {
+    if (quad) return i < d ? *reinterpret_cast<const uint2*>(row + i) : make_uint2(0, 0);
+    uint32_t bits[4];
+    for (int j = 0; j < 4; ++j) bits[j] = i + j < d ? __half_as_ushort(row[i + j]) : 0;
+    return make_uint2(bits[0] | bits[1] << 16, bits[2] | bits[3] << 16);
+}
+__device__ __forceinline__ float4 four_floats(float4 v) { return v; }
+__device__ __forceinline__ float4 four_floats(uint2 v) {
+    const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&v.x)), high = __half22float2(*reinterpret_cast<const __half2*>(&v.y));
+    return make_float4(low.x, low.y, high.x, high.y);
 }
 template <class T> __device__ __forceinline__ bool quads_allowed(const T* at, int d) {
     return d % 4 == 0 && reinterpret_cast<uintptr_t>(at) % (4 * sizeof(T)) == 0;
@@ -40,7 +40,7 @@ template <class X> __device__ __forceinline__ float chain_score(const X* x, cons
     float sum = 0;
     const bool quad = quads_allowed(x, d) && quads_allowed(c, d);
     for (int i = 0; i < d; i += 4) {
-        const float4 a = load_four(x, i, d, quad), b = load_four(c, i, d, quad);
+        const float4 a = four_floats(load_four(x, i, d, quad)), b = load_four(c, i, d, quad);
         sum = fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum)))); // past d: + 0 * 0
     }
     return sum + bias;
@@ -54,8 +54,7 @@ __device__ __forceinline__ float final_score(float square, float score, int cosi
 }
 
 /* Rows without any score above -inf: the first centroid whose score is not NaN; with none, 0 and NaN. Rare, hence slow. */
-template <class X>
-__device__ __attribute__((noinline)) void decide_by_hand(const X* x, const float* c, const float* bias, int d, int k, int& id, float& score) {
+template <class X> __device__ void decide_by_hand(const X* x, const float* c, const float* bias, int d, int k, int& id, float& score) {
     for (id = 0; id < k; ++id) {
         score = chain_score(x, c + static_cast<int64_t>(id) * d, d, bias[id]);
         if (score == score) return;
@@ -91,14 +90,16 @@ __global__ void __launch_bounds__(Tile::THREADS, 2)
 #pragma unroll
         for (int i = 0; i < TM; ++i) best[i] = -INFINITY, id[i] = 0x7fffffff;
 
-        float4 next_a, next_b;
+        decltype(load_four(x_row, 0, d, true)) next_a;
+        float4 next_b;
         const auto load = [&](int column, int depth) {
-            next_a = has_row ? load_four(x_row, depth + from, d, x_quads) : make_float4(0, 0, 0, 0);
+            next_a = load_four(x_row, depth + from, has_row ? d : 0, x_quads);
             const bool has_column = part < Tile::COLUMNS && column + part < k;
             next_b = has_column ? load_four(c + static_cast<int64_t>(column + part) * d, depth + from, d, c_quads) : make_float4(0, 0, 0, 0);
         };
         const auto store = [&](int buffer) {
-            const float a[4] = {next_a.x, next_a.y, next_a.z, next_a.w}, b[4] = {next_b.x, next_b.y, next_b.z, next_b.w};
+            const float4 rows_part = four_floats(next_a);
+            const float a[4] = {rows_part.x, rows_part.y, rows_part.z, rows_part.w}, b[4] = {next_b.x, next_b.y, next_b.z, next_b.w};
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 if (part < Tile::ROWS) a_tile[buffer][from + i][part] = a[i];
