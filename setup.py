@@ -32,7 +32,10 @@ setup(
     packages=find_packages(include=["engine", "engine.*", "luss", "luss.*"]) + kernel_packages(),
     # `kernels` is never an import name (another project owns it): the folder is installed as engine/_kernels
     package_dir={"engine._kernels": "kernels"},
-    package_data={"": ["*.cuh", "*.h", "*.cu", "*.cc", "cpu/*.h", "*.html", "*.tsv", "*.csv", "presets/*.toml", "templates/*.html"]},
+    package_data={
+        "": ["*.cuh", "*.h", "*.cu", "*.cc", "cpu/*.h", "CMakeLists.txt", "*.cmake.in"]
+        + ["*.html", "*.tsv", "*.csv", "presets/*.toml", "templates/*.html"]
+    },
     python_requires=">=3.9,<3.13",
     install_requires=[
         "jittor==1.3.11.0",

@@ -1,10 +1,9 @@
-"""Losses of PASS: Sinkhorn codes, swapped prediction, deep-to-shallow, pixel-to-pixel, segmentation (spec/pass.md 3.4, 7)."""
+"""Losses of PASS: Sinkhorn codes, swapped prediction, deep-to-shallow, pixel-to-pixel (spec/pass.md 3.4); labels of stage 3 (7)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from engine.ops.upsample import upsample_bilinear
 from engine.runtime import jt
 
 nn = jt.nn
@@ -140,37 +139,3 @@ def shrink_labels(labels: np.ndarray, scale: float, published_jittor: bool = Fal
         step = np.float32(size / out) if published_jittor else np.float32(1 / scale)
         axes.append(np.minimum((np.arange(out, dtype=np.float32) * step).astype(np.int64), size - 1))
     return np.ascontiguousarray(labels[:, axes[0]][:, :, axes[1]])
-
-
-def segmentation_loss(logits, labels, ignore: int | None = None):
-    """Mean cross-entropy of bilinearly enlarged logits over all pixels that count, and the pixel accuracy.
-
-    Args:
-        logits: (b, K + 1, h, w). labels: (b, H, W) int32 ids in 0..K; 0 is a class like the others.
-        ignore: an id above K whose pixels do not count; None = there is none. Where no pixel counts both results are 0.
-
-    Returns: loss (1,), accuracy (1,) in 0..1 without gradient.
-    Raises: ValueError where a label lies outside 0..K and is not `ignore`.
-    """
-    classes = logits.shape[1]
-    ids = np.asarray(labels)
-    counts = None if ignore is None else ids != ignore
-    if counts is not None:
-        ids = np.where(counts, ids, 0)
-    if ids.size and (ids.min() < 0 or ids.max() >= classes):
-        raise ValueError(f"labels: expected ids in 0..{classes - 1}, found {ids.min()}..{ids.max()}")
-    full = upsample_bilinear(logits, ids.shape[1:])
-    target = jt.array(ids.astype(np.int32))
-    onehot_shape = list(full.shape)
-    peak = full.detach().max(1, keepdims=True)
-    shifted = full - peak
-    log_sum = jt.log(jt.exp(shifted).sum(1))
-    index = jt.index(onehot_shape, 1)
-    chosen = (index == target.broadcast(onehot_shape, [1])).float32()
-    picked = (shifted * chosen).sum(1)
-    with jt.no_grad():
-        right = (picked >= 0.0).float32()  # the target's logit is the largest
-    if counts is None:
-        return (log_sum - picked).mean(), right.mean()
-    weight = jt.array((counts / max(1, int(counts.sum()))).astype(np.float32))
-    return ((log_sum - picked) * weight).sum(), (right * weight).sum()

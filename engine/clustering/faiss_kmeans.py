@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ops.nearest_centroid import nearest_centroid
 from ..runtime.errors import LussError
 
 
@@ -47,10 +48,6 @@ def kmeans(features: np.ndarray, clusters: int, *, iterations: int = 20, restart
 
 
 def nearest(features: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index (n,) int64 of, and squared distance (n,) float32 to, the nearest centroid of every row."""
-    import faiss
-
-    index = faiss.IndexFlatL2(centroids.shape[1])
-    index.add(np.ascontiguousarray(centroids, np.float32))
-    distance, label = index.search(np.ascontiguousarray(features, np.float32), 1)
-    return label[:, 0], distance[:, 0]
+    """Index (n,) int32 of, and squared distance (n,) float32 to, the nearest centroid of every row (float32 or float16)."""
+    label, distance = nearest_centroid(features, np.ascontiguousarray(centroids, np.float32))
+    return label.numpy(), distance.numpy()

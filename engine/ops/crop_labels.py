@@ -39,7 +39,7 @@ def crop_labels(
     if not jt.flags.use_cuda:
         host = maps.numpy() if isinstance(maps, jt.Var) else maps
         return jt.array(crop_labels_host(host, records, numbers, rows, columns))
-    numbers, rows, columns = _checked(maps, records, numbers, rows, columns)
+    numbers, rows, columns = check_label_crops(maps, records, numbers, rows, columns)
     if len(numbers) == 0:
         return jt.zeros((0, rows.shape[1], columns.shape[1]), "int32")
     table = np.ascontiguousarray(records).view(np.int32).reshape(len(records), -1)
@@ -53,7 +53,7 @@ def crop_labels_host(
     maps: np.ndarray, records: np.ndarray, numbers: np.ndarray, rows: np.ndarray, columns: np.ndarray, *, threads: int | None = None
 ) -> np.ndarray:
     """`crop_labels` on the CPU, into NumPy; never imports Jittor. threads: None for all cores; with 1 no thread is started."""
-    numbers, rows, columns = _checked(maps, records, numbers, rows, columns)
+    numbers, rows, columns = check_label_crops(maps, records, numbers, rows, columns)
     threads = check_threads(threads)
     out = np.empty((*rows.shape, columns.shape[1]), np.int32)
     maps, records = np.ascontiguousarray(maps), np.ascontiguousarray(records)
@@ -72,7 +72,7 @@ def _library() -> ctypes.CDLL:
     return load_native(Path(__file__).with_suffix(".cc"), (kernel_folder(),))
 
 
-def _checked(maps, records, numbers, rows, columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def check_label_crops(maps, records, numbers, rows, columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     check_images(records, check_pixels(maps, "maps"), 2, "records")
     if (records["offset"] % 2).any():
         first = int(np.argmax(records["offset"] % 2))

@@ -5,6 +5,8 @@ Attribute names spell the keys of the published checkpoints.
 
 from __future__ import annotations
 
+from engine.ops.attention_head import HeadWeights, attention_head
+from engine.ops.attention_pool import attention_pool, pixel_norms
 from engine.ops.upsample import upsample_bilinear
 from engine.runtime import jt
 
@@ -85,7 +87,7 @@ class PretrainNet(ResNet):
 
 
 class PixelAttention(nn.Module):
-    """The head `fbg`: attention in (0, 1) a pixel and channel, at four times the encoder's resolution."""
+    """The head `fbg`: logits of the attention a pixel and channel, at four times the encoder's resolution."""
 
     def __init__(self, channels: int):
         self.threshold = jt.zeros((1, channels, 1, 1))
@@ -93,16 +95,26 @@ class PixelAttention(nn.Module):
             conv(channels, channels, 1, bias=True), BatchNorm(channels), nn.ReLU(), conv(channels, channels, 1, bias=True), BatchNorm(channels)
         )
 
-    def execute(self, features, norm):
-        """(N, C, h, w) features and the (N, 1, 4h, 4w) pixel norms of their enlargement -> (N, C, 4h, 4w).
+    def execute(self, features, norms):
+        """(N, C, h, w) features and the (N, 1, 4h, 4w) pixel norms of their enlargement -> logits before the threshold, (N, C, 4h, 4w).
 
         The first 1x1 convolution runs on the small map: it commutes with bilinear enlargement and with the division by the
         pixel's norm (spec/pass.md, section 4), and is 16 times cheaper there.
         """
         first, bn1, relu, second, bn2 = (self.atten[i] for i in range(5))
         small = nn.conv2d(features, first.weight)
-        x = upsample_bilinear(small, norm.shape[2:]) / norm + first.bias.broadcast([1, first.bias.shape[0], 1, 1], [0, 2, 3])
-        return jt.sigmoid(bn2(second(relu(bn1(x)))) + self.threshold)
+        x = upsample_bilinear(small, norms.shape[2:]) / norms + first.bias.broadcast([1, first.bias.shape[0], 1, 1], [0, 2, 3])
+        return bn2(second(relu(bn1(x))))
+
+    def folded(self) -> HeadWeights:
+        """The head at inference: biases, running statistics and threshold in one scale and one shift a convolution."""
+        first, bn1, _, second, bn2 = (self.atten[i] for i in range(5))
+        parts = []
+        for layer, bn in ((first, bn1), (second, bn2)):
+            scale = bn.weight / jt.sqrt(bn.running_var + bn.eps)
+            parts += [layer.weight.reshape(layer.weight.shape[:2]), scale, (layer.bias - bn.running_mean) * scale + bn.bias]
+        parts[-1] = parts[-1] + self.threshold.reshape(-1)
+        return HeadWeights(*parts)
 
 
 class AttentionNet(ResNet):
@@ -115,9 +127,8 @@ class AttentionNet(ResNet):
         self.fbg = PixelAttention(self.channels[3])
 
     def enlarge(self, c4):
-        """(f, norm): c4 at four times its size, and each pixel's L2 norm over channels (at least 1e-12)."""
-        f = upsample_bilinear(c4, (4 * c4.shape[2], 4 * c4.shape[3]))
-        return f, jt.sqrt((f * f).sum(1, keepdims=True).maximum(1e-24))
+        """c4 at four times its size."""
+        return upsample_bilinear(c4, (4 * c4.shape[2], 4 * c4.shape[3]))
 
     def execute(self, groups):
         """Training pass over resolution groups (n_g b, 3, s, s): unit embeddings and prototype scores of all crops.
@@ -128,23 +139,22 @@ class AttentionNet(ResNet):
         for x in groups:
             with jt.no_grad():
                 c4 = self.features(x)
-                f, norm = self.enlarge(c4)
-                unit = f / norm
-            pooled.append(global_mean(unit * self.fbg(c4, norm)))
+                norms = pixel_norms(c4)
+            pooled.append(attention_pool(c4, self.fbg(c4, norms), self.fbg.threshold.reshape(-1), norms=norms))
         embedding = l2_normalize(self.projection_head(jt.concat(pooled, dim=0)))
         return embedding, nn.matmul_transpose(embedding, self.prototypes.weight)
 
     def pool(self, x):
-        """Clustering features: mean over pixels of attention times the *un-normalised* map (spec/pass.md 2.3), (N, C4)."""
-        c4 = self.features(x)
-        f, norm = self.enlarge(c4)
-        return global_mean(f * self.fbg(c4, norm))
+        """Clustering features: mean over pixels of attention times the *un-normalised* map (spec/pass.md 2.3), (N, C4).
+
+        The head's BatchNorm layers take their running statistics here, as they do in `attention`.
+        """
+        return attention_head(self.features(x), self.fbg.folded(), attention=False)[0]
 
     def attention(self, x):
-        """(f, m): un-normalised enlarged map (N, C4, 4h, 4w) and the channel mean of the attention (N, 1, 4h, 4w)."""
+        """(c4, m): the encoder's features (N, C4, h, w) and the channel mean of the attention (N, 1, 4h, 4w)."""
         c4 = self.features(x)
-        f, norm = self.enlarge(c4)
-        return f, self.fbg(c4, norm).mean(dim=1, keepdims=True)
+        return c4, attention_head(c4, self.fbg.folded(), pooled=False)[1]
 
 
 class FinetuneNet(ResNet):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from engine.data import PseudoLabelDataset
+from engine.ops.upsample_cross_entropy import upsample_cross_entropy
 from engine.runtime.seeding import seed_everything
 from engine.training.larc import LarcSGD
 from engine.training.loop import TrainingRun
 from engine.training.schedule import cosine_schedule
 from luss.images import training_images
-from luss.losses import segmentation_loss, shrink_labels
+from luss.losses import shrink_labels
 from luss.models.build import finetune_net, load, parameters, variables
 from luss.models.layers import set_training
 
@@ -17,7 +18,7 @@ from .common import Job, batch_size, labelled_crops, optimizer_kind, run_options
 
 def finetune_step(net, optimizer: LarcSGD, x, labels, lr: float) -> dict:
     """One step: normalised images (b, 3, s, s) and shrunk labels (b, h, w) int32."""
-    loss, accuracy = segmentation_loss(net(x), labels)
+    loss, accuracy = upsample_cross_entropy(net(x), labels)
     optimizer.step(loss, lr)
     return {"loss": loss, "accuracy": accuracy}
 

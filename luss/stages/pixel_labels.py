@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from engine.data import Manifest
-from engine.ops.label_maps import enlarge_labels, enlarge_map
+from engine.ops.pixel_nearest_centroid import pixel_nearest_centroid
+from engine.ops.upsample_argmax import enlarge_map
 from engine.runtime import LussError, interrupt, jt
 from engine.runtime.processes import barrier, rank
 from engine.storage.atomic import atomic_file, write_json
@@ -20,26 +21,16 @@ from .common import Job, evaluation_workers, has_masks, images, map_progress, sa
 from .writing import MapWriter, map_path
 
 
-def grid_labels(net, x, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised (n, 3, h, w) Var -> cluster ids 1..K (n, 4h', 4w') int32 and attention means, same shape, float32.
+def image_labels(net, x, sizes: np.ndarray, centroids: np.ndarray, threshold: float) -> tuple[list[np.ndarray], jt.Var]:
+    """Normalised (n, 3, h, w) Var and the images' sizes (n, 2) -> n maps (H, W) int32 and the attention (n, 4h', 4w') float32 Var.
 
-    The class of a pixel is the centroid with the largest cosine; the attention does not take part in it. centroids: (K, C4).
+    An id is the cluster 1..K whose centroid, of (K, C4), has the largest cosine on the attention's grid, or 0 where the attention, enlarged
+    to the image's size, is below float32(threshold).
     """
     with jt.no_grad():
-        f, m = net.attention(x)
-        # cosine = f.c / |f||c|; |f| > 0 is common to all centroids and does not change which is largest
-        unit = centroids / np.maximum(np.linalg.norm(centroids.astype(np.float64), axis=1, keepdims=True), 1e-12)
-        n, c, h, w = f.shape
-        score = jt.matmul(f.transpose(0, 2, 3, 1).reshape(n * h * w, c), jt.array(unit.astype(np.float32).T.copy()))
-        label = score.numpy().argmax(1).reshape(n, h, w).astype(np.int32) + 1
-        return label, m.numpy()[:, 0]
-
-
-def image_labels(label: np.ndarray, attention: np.ndarray, size: tuple[int, int], threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Maps at image size: ids (H, W) int32, 0 where the attention is below float32(threshold), and the attention (H, W) float32."""
-    m = enlarge_map(attention, size)
-    ids = enlarge_labels(label, size)
-    return np.where(m < np.float32(threshold), 0, ids).astype(np.int32), m
+        features, attention = net.attention(x)
+        attention = attention[:, 0]
+        return pixel_nearest_centroid(features, centroids, sizes, attention=attention, threshold=threshold), attention
 
 
 def _network(job: Job):
@@ -56,14 +47,13 @@ def _write_maps(job: Job, folder: Manifest, target: Path, threshold: float, keep
     ready = {i for i, item in enumerate(folder.items) if map_path(target, item.key).exists()}  # maps appear whole: these are from before a stop
     with map_progress(title, len(folder.items), ready) as progress, MapWriter(s) as writer:
         for positions, batch, sizes in whole_images(job, folder, s.label.resize, s.label.batch_size, ready):
-            labels, attention = grid_labels(net, batch, centroids)
-            for position, label, m, size in zip(positions, labels, attention, sizes):
-                ids, full = image_labels(label, m, (int(size[0]), int(size[1])), threshold)
+            maps, attention = image_labels(net, batch, sizes, centroids, threshold)
+            for position, ids, m, size in zip(positions, maps, attention, sizes):
                 path = map_path(target, folder.items[position].key)
                 if keep_attention:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with atomic_file(str(path.with_suffix(".npy")), durable=False) as stream:
-                        np.save(stream, full)
+                        np.save(stream, enlarge_map(m.numpy(), (int(size[0]), int(size[1]))))
                 writer.put(path, ids)
             progress.update(len(positions))
             if interrupt.stop_requested():

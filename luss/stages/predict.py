@@ -8,7 +8,7 @@ from typing import Callable
 
 import numpy as np
 
-from engine.ops.label_maps import upsample_argmax_limited
+from engine.ops.upsample_argmax import upsample_argmax
 from engine.runtime import LussError, interrupt, jt
 from engine.runtime.processes import barrier, rank
 from engine.storage.atomic import write_json
@@ -23,10 +23,10 @@ from .writing import MapWriter, map_path
 MapsOf = Callable[[jt.Var, np.ndarray], Iterable[np.ndarray]]  # normalised (n, 3, h, w) and (n, 2) sizes -> n maps (H, W) of ids
 
 
-def predict_logits(net, x) -> np.ndarray:
+def predict_logits(net, x) -> jt.Var:
     """Normalised (n, 3, h, w) Var -> logits (n, K + 1, h', w') float32 at the network's stride."""
     with jt.no_grad():
-        return net(x).numpy()
+        return net(x)
 
 
 def write_predictions(job: Job, resize: int, batch_size: int, maps_of: MapsOf) -> dict[str, int]:
@@ -56,12 +56,13 @@ def write_predictions(job: Job, resize: int, batch_size: int, maps_of: MapsOf) -
     return counts
 
 
-def maps_from_logits(logits_of, max_res: int) -> MapsOf:
-    """The class of the largest enlarged logit at each pixel; logits_of: normalised Var -> (n, K + 1, h, w) array."""
+def maps_from_logits(net, max_res: int, factor: int = 1) -> MapsOf:
+    """The class of the largest enlarged logit at each pixel. factor: the network's logits are enlarged by it first."""
 
     def maps(batch, sizes: np.ndarray) -> Iterable[np.ndarray]:
-        for logits, size in zip(logits_of(batch), sizes):
-            yield upsample_argmax_limited(logits, (int(size[0]), int(size[1])), max_res)
+        logits = predict_logits(net, batch)
+        middle = (factor * logits.shape[2], factor * logits.shape[3]) if factor > 1 else None
+        return upsample_argmax(logits, sizes, middle=middle, max_res=max_res)
 
     return maps
 
@@ -72,7 +73,7 @@ def run(job: Job) -> dict:
     net = finetune_net(s)
     load(net, stage_weights(job, "finetune"), required=("",), source="the checkpoint of stage 3")
     set_training(net, False)
-    counts = write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(lambda x: predict_logits(net, x), s.predict.max_res))
+    counts = write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(net, s.predict.max_res))
     split = s.data.evaluation_split
     barrier()
     if rank() == 0 and split in counts and has_masks(s, split):

@@ -9,33 +9,36 @@ import numpy as np
 from engine.data import AnnotatedDataset
 from engine.ops.label_maps import enlarge_labels
 from engine.ops.upsample import upsample_bilinear
+from engine.ops.upsample_cross_entropy import upsample_cross_entropy
 from engine.runtime import LussError, jt
 from engine.runtime.seeding import seed_everything
 from engine.training.adamw import AdamW
 from engine.training.loop import TrainingRun
 from engine.training.schedule import half_cosine_schedule
 from luss.benchmark.label_map import IGNORE
-from luss.losses import segmentation_loss
 from luss.models.build import layer_rates, load, parameters, semi_net, variables
 from luss.models.layers import set_training
 
 from .common import Job, batch_size, images, labelled_crops, run_options, stage_weights, training_loader
 from .predict import maps_from_logits, write_predictions
 
+ENLARGE = 2  # the published network returns its logits at twice its resolution
+
 
 def semi_step(net, optimizer: AdamW, x, labels: np.ndarray, lr: float, micro_batch: int) -> dict:
     """One step over micro-batches, whose gradients are averaged.
 
     Args:
-        x: normalised (b, 3, s, s) Var. labels: (b, s, s) int32 ids, 1000 = ignore; shrunk by nearest to four times the logits' size.
+        x: normalised (b, 3, s, s) Var. labels: (b, s, s) int32 ids, 1000 = ignore; shrunk by nearest to four times the network's resolution.
     """
     parts = range(0, x.shape[0], micro_batch)
     total, figures = {}, {"loss": 0.0, "accuracy": 0.0}
     for first in parts:
-        logits = doubled(net(x[first : first + micro_batch]))
-        size = (2 * logits.shape[2], 2 * logits.shape[3])
+        logits = net(x[first : first + micro_batch])
+        middle = (2 * logits.shape[2], 2 * logits.shape[3])  # what `enlarged` gives, as the published network does
+        size = (2 * middle[0], 2 * middle[1])
         small = np.stack([enlarge_labels(ids, size) for ids in labels[first : first + micro_batch]])
-        loss, accuracy = segmentation_loss(logits, small, IGNORE)
+        loss, accuracy = upsample_cross_entropy(logits, small, IGNORE, middle)
         for name, gradient in optimizer.gradients(loss).items():
             total[name] = gradient / len(parts) + total[name] if name in total else gradient / len(parts)
         jt.sync_all()  # else the graphs of all micro-batches are held until the update
@@ -45,9 +48,9 @@ def semi_step(net, optimizer: AdamW, x, labels: np.ndarray, lr: float, micro_bat
     return figures
 
 
-def doubled(logits):
-    """Logits at twice the network's resolution, as the published network returns them."""
-    return upsample_bilinear(logits, (2 * logits.shape[2], 2 * logits.shape[3]))
+def enlarged(logits):
+    """Logits as the published network returns them."""
+    return upsample_bilinear(logits, (ENLARGE * logits.shape[2], ENLARGE * logits.shape[3]))
 
 
 def run(job: Job) -> dict:
@@ -91,9 +94,4 @@ def predict(job: Job) -> dict:
     net = semi_net(s, len(images(job, "train-semi").classes))
     load(net, stage_weights(job, "semi"), required=("",), source="the checkpoint of the semi-supervised fine-tuning")
     set_training(net, False)
-
-    def logits(x) -> np.ndarray:
-        with jt.no_grad():
-            return doubled(net(x)).numpy()
-
-    return {"images": write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(logits, s.predict.max_res))}
+    return {"images": write_predictions(job, s.predict.resize, s.predict.batch_size, maps_from_logits(net, s.predict.max_res, ENLARGE))}

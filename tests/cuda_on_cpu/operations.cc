@@ -144,7 +144,8 @@ extern "C" void luss_half_arithmetic(const uint16_t* a, const uint16_t* b, int c
 
 extern "C" void luss_bit_functions(const uint32_t* values, int count, int* out) {
     for (int i = 0; i < count; ++i) {
-        const int results[4] = {__popc(values[i]), __ffs(static_cast<int>(values[i])), __clz(static_cast<int>(values[i])), static_cast<int>(__brev(values[i]))};
+        const int number = static_cast<int>(values[i]);
+        const int results[4] = {__popc(values[i]), __ffs(number), __clz(number), static_cast<int>(__brev(values[i]))};
         std::copy(results, results + 4, out + 4 * i);
     }
 }

@@ -22,13 +22,13 @@ def test_finetune_trajectory(golden_pass, monkeypatch, name, kind, base, final, 
     net = fill_net(FinetuneNet("resnet18", 64, 20), init, training=True, damped=damped)
     recorder = Recorder(golden, net, biased=kind == "sgd")
     optimizer = recorder.optimizer(parameters(net), kind)
-    logits, loss_of = [], finetune.segmentation_loss
+    logits, loss_of = [], finetune.upsample_cross_entropy
 
     def recording_loss(output, labels):
         logits.append(output.numpy())
         return loss_of(output, labels)
 
-    monkeypatch.setattr(finetune, "segmentation_loss", recording_loss)
+    monkeypatch.setattr(finetune, "upsample_cross_entropy", recording_loss)
     rates, figures = cosine_schedule(base, final, 2, 4)[:4], []
     for t in range(4):
         image = init.make_input(f"ft/{name}/step{t}/img", (BATCH, 3, 64, 64), SEED)

@@ -144,6 +144,7 @@ def test_schedules(golden_pass):
 
 
 def test_pixel_attention(golden_pass):
+    from engine.ops.attention_pool import pixel_norms
     from engine.runtime import jt
     from luss.models.layers import global_mean
 
@@ -157,11 +158,11 @@ def test_pixel_attention(golden_pass):
                 start = f"resnet18/{tag}/{threshold}/{phase}/"
                 net = build("pixelattn", init, override=zero, training=phase == "train")
                 c4 = net.features(x)
-                f, norm = net.enlarge(c4)
-                attention = net.fbg(c4, norm)
-                golden.check(start + "fbg_input", (f / norm).numpy())
+                f, norms = net.enlarge(c4), pixel_norms(c4)
+                attention = jt.sigmoid(net.fbg(c4, norms) + net.fbg.threshold)
+                golden.check(start + "fbg_input", (f / norms).numpy())
                 golden.check(start + "attention", attention.numpy())
-                golden.check(start + "pooled", global_mean(f / norm * attention).numpy())
+                golden.check(start + "pooled", global_mean(f / norms * attention).numpy())
                 fresh = build("pixelattn", init, override=zero, training=phase == "train")
                 embedding, scores = fresh([x])
                 golden.check(start + "embedding", embedding.numpy())
@@ -187,8 +188,9 @@ def test_cluster_features(golden_pass):
 
 @pytest.mark.parametrize("case, count", [("c12", 3), ("c300", 2)])
 def test_pixel_labels(golden_pass, case, count):
+    from engine.ops.upsample_argmax import enlarge_map
     from engine.runtime import jt
-    from luss.stages.pixel_labels import grid_labels, image_labels
+    from luss.stages.pixel_labels import image_labels
 
     init, check = golden_pass
     golden = check.Golden("09_pixel_labels")
@@ -198,17 +200,17 @@ def test_pixel_labels(golden_pass, case, count):
         start = f"resnet18/{case}/im{i}/"
         ih, iw, h, w = (int(v) for v in golden[start + "size"])
         x = jt.array(init.make_input(f"ipa/{i}", (3, ih, iw), SEED)[None])
-        labels, attention = grid_labels(net, x, golden[f"resnet18/{case}/centroids"])
-        golden.check(start + "attention", attention[:, None])
-        ids, mask = image_labels(labels[0], attention[0], (h, w), threshold)
-        golden.check(start + "mask", mask)
+        (ids,), attention = image_labels(net, x, np.array([(h, w)]), golden[f"resnet18/{case}/centroids"], threshold)
+        golden.check(start + "attention", attention.numpy()[:, None])
+        golden.check(start + "mask", enlarge_map(attention.numpy()[0], (h, w)))
         golden.check(start + "label", ids)
     finish(golden, 3 * count)
 
 
 def test_segmentation_loss(golden_pass):
+    from engine.ops.upsample_cross_entropy import upsample_cross_entropy
     from engine.runtime import jt
-    from luss.losses import segmentation_loss, shrink_labels
+    from luss.losses import shrink_labels
 
     golden = golden_pass[1].Golden("10_finetune_loss")
     for i in range(4):
@@ -216,17 +218,17 @@ def test_segmentation_loss(golden_pass):
         small = shrink_labels(golden[start + "labels"], 0.25 if i == 3 else 0.5)
         golden.check(start + "labels_small", small)
         output = jt.array(golden[start + "output"])
-        loss, _ = segmentation_loss(output, small)
+        loss, _ = upsample_cross_entropy(output, small)
         golden.check(start + "loss", loss.numpy())
         golden.check(start + "grad_output", jt.grad(loss, output).numpy())
     golden.check("loss/2/labels_small_jittor", shrink_labels(golden["loss/2/labels"], 0.5, published_jittor=True))
     finish(golden, 13)
     with pytest.raises(ValueError, match="labels: expected ids in 0..6, found .*1000"):
-        segmentation_loss(jt.array(golden["invalid_labels/output"]), golden["invalid_labels/labels"])
+        upsample_cross_entropy(jt.array(golden["invalid_labels/output"]), golden["invalid_labels/labels"])
 
 
 def test_predictions(golden_pass):
-    from engine.ops.label_maps import upsample_argmax_limited
+    from engine.ops.upsample_argmax import upsample_argmax
     from engine.runtime import jt
     from luss.stages.predict import predict_logits
 
@@ -238,7 +240,7 @@ def test_predictions(golden_pass):
         size = [int(v) for v in golden[start + "size"]]
         (ih, iw), (h, w) = ((size[0], size[1]), (size[2], size[3]))
         logits = predict_logits(net, jt.array(init.make_input(f"inf/{i}", (3, ih, iw), SEED)[None]))
-        golden.check(start + "logits", logits)
+        golden.check(start + "logits", logits.numpy())
         for limit in (1000, 40, 0):
-            golden.check(start + f"label_maxres{limit}", upsample_argmax_limited(logits[0], (h, w), limit))
+            golden.check(start + f"label_maxres{limit}", upsample_argmax(logits, [(h, w)], max_res=limit)[0])
     finish(golden, 12)

@@ -122,24 +122,3 @@ def test_queue_is_newest_first_and_used_once_full():
 def test_shrinking_labels_takes_every_second_pixel(height, width, seed):
     labels = np.random.default_rng(seed).integers(0, 9, (2, height, width)).astype(np.int32)
     assert np.array_equal(shrink_labels(labels, 0.5), labels[:, : height // 2 * 2 : 2, : width // 2 * 2 : 2])
-
-
-def test_ignored_pixels_do_not_count_in_the_segmentation_loss():
-    from engine.runtime import jt
-    from luss.losses import segmentation_loss
-
-    rng = np.random.default_rng(0)
-    logits = rng.standard_normal((2, 4, 3, 3)).astype(np.float32)
-    labels = rng.integers(0, 4, (2, 3, 3)).astype(np.int32)
-    ignored = rng.random(labels.shape) < 0.4
-    v = jt.array(logits)
-    loss, accuracy = segmentation_loss(v, np.where(ignored, 1000, labels), 1000)
-    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-    picked = np.take_along_axis(log_p, labels[:, None], 1)[:, 0]
-    np.testing.assert_allclose(loss.item(), -picked[~ignored].mean(), rtol=1e-6)
-    np.testing.assert_allclose(accuracy.item(), (logits.argmax(1) == labels)[~ignored].mean(), rtol=1e-6)
-    gradient = jt.grad(loss, v).numpy()
-    assert (np.abs(gradient).sum(1)[ignored] == 0).all() and (np.abs(gradient).sum(1)[~ignored] > 0).all()
-    assert segmentation_loss(v, np.full_like(labels, 1000), 1000)[0].item() == 0
-    with pytest.raises(ValueError, match=r"labels: expected ids in 0\.\.3"):
-        segmentation_loss(v, np.full_like(labels, 4), 1000)

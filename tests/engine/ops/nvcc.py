@@ -31,3 +31,20 @@ def compile_launches(folder, op, function: str, architecture: int) -> None:
     options = ["-std=c++14", f"-arch=sm_{architecture}", "--use_fast_math", f"-I{kernel_folder()}", "-Werror", "all-warnings", "-c"]  # as Jittor
     done = subprocess.run([nvcc, *options, str(source), "-o", str(folder / "launches.o")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def compile_texts(folder, header: str, texts: list[tuple[str, int, int]], architecture: int) -> None:
+    """Compile launch texts of jt.code: (text, inputs, outputs), whose variables are all of float32 and four axes."""
+    nvcc = find_nvcc()
+    if nvcc is None:
+        pytest.skip("nvcc is absent: neither nvcc_path nor PATH nor /usr/local/cuda holds it")
+    functions = []
+    for number, (text, inputs, outputs) in enumerate(texts):
+        names = [f"in{i}" for i in range(inputs)] + [f"out{i}" for i in range(outputs)]
+        given = ", ".join(f"float* {name}_p, int64_t {name}_num, " + ", ".join(f"int64_t {name}_shape{axis}" for axis in range(4)) for name in names)
+        functions.append(f"void run{number}({given}, std::unordered_map<std::string, double> data) {{ {text} }}\n")
+    source = folder / "launches.cu"
+    source.write_text("#include <cuda_fp16.h>\n" + header + PREAMBLE + "".join(functions))
+    options = ["-std=c++14", f"-arch=sm_{architecture}", "--use_fast_math", f"-I{kernel_folder()}", "-Werror", "all-warnings", "-c"]  # as Jittor
+    done = subprocess.run([nvcc, *options, str(source), "-o", str(folder / "launches.o")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,76 @@
+"""The ops of k-means, on arrays of PyTorch and CuPy."""
+
+from __future__ import annotations
+
+from .frameworks import Place
+from .labels import FLOATS
+from .library import call, scratch_bytes
+
+_MODES = {"fp32": 0, "certified": 1, "auto": 1}
+
+
+def nearest_centroid(
+    x,  # (N, d) float32 or float16 on the GPU
+    centroids,  # (K, d) or (R, K, d) float32 on the GPU
+    *,
+    cosine: bool = False,
+    mode: str = "auto",
+    scored: bool = True,
+):
+    """engine.ops.nearest_centroid: index of the nearest centroid of every row in each of R sets, and the squared distance (or product).
+
+    mode: "fp32"; "certified" and "auto": tensor cores, and float32 where rounding could decide: the same bits.
+    scored: False: no scores, which cost the second mode another pass; None in their place.
+
+    Returns: (label, score): (N,) or (R, N) int32 and float32 on the GPU.
+    """
+    if mode not in _MODES:
+        raise ValueError(f"mode: expected one of {', '.join(_MODES)}, found {mode!r}")
+    place = Place("x", x)
+    rows = place.array("x", x, ("N", "d"), *FLOATS)
+    n, d = rows.shape
+    several = getattr(centroids, "ndim", len(centroids.shape)) == 3
+    sets = place.array("centroids", centroids, ("R", "K", d) if several else ("K", d), "float32")
+    r, k = sets.shape[:2] if several else (1, sets.shape[0])
+    shape = (r, n) if several else (n,)
+    label, at_label = place.empty(shape, "int32")
+    score, at_score = place.empty(shape, "float32") if scored else (None, None)
+    room = scratch_bytes("nearest_centroid", n, d, k, r, _MODES[mode])
+    call("luss_nearest_centroid", rows.pointer, FLOATS[rows.dtype.name], sets.pointer, n, d, k, r, int(cosine), _MODES[mode], at_label, at_score,
+         place.scratch(room), room, place.stream)  # fmt: skip
+    return label, score
+
+
+def centroid_sums(
+    x,  # (N, d) float32 or float16 on the GPU
+    label,  # (N,) int32 on the GPU; outside [0, clusters) a row counts for nothing
+    clusters: int,
+):
+    """engine.ops.centroid_sums: sums[j] = sum of x[i] over label[i] == j, and how many these are.
+
+    Returns: (sums, counts): (clusters, d) float64 and (clusters,) int64 on the GPU. Deterministic.
+    """
+    place = Place("x", x)
+    rows = place.array("x", x, ("N", "d"), *FLOATS)
+    n, d = rows.shape
+    ids = place.array("label", label, (n,), "int32")
+    room = scratch_bytes("centroid_sums", n, d, clusters)
+    sums, at_sums = place.empty((clusters, d), "float64")
+    counts, at_counts = place.empty((clusters,), "int64")
+    call("luss_centroid_sums", rows.pointer, FLOATS[rows.dtype.name], ids.pointer, n, d, clusters, at_sums, at_counts, place.scratch(room), room,
+         place.stream)  # fmt: skip
+    return sums, counts
+
+
+def score_sums(
+    score,  # (N,) or (R, N) float32 on the GPU, as nearest_centroid gives it
+):
+    """Sums of scores in float64, the objective of k-means. Returns: (R,) float64 on the GPU, (1,) for one set. Deterministic."""
+    place = Place("score", score)
+    several = len(score.shape) == 2
+    given = place.array("score", score, ("R", "N") if several else ("N",), "float32")
+    r, n = given.shape if several else (1, given.shape[0])
+    totals, at_totals = place.empty((r,), "float64")
+    room = scratch_bytes("score_sums", r)
+    call("luss_score_sums", given.pointer, n, r, at_totals, place.scratch(room), room, place.stream)
+    return totals
