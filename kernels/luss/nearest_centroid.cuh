@@ -211,8 +211,10 @@ inline cudaError_t nearest_centroid(const void* x, int x_half, const float* c, i
     const size_t room = scratch_bytes;
     const auto run = [&](auto rows) {
         if (k <= 64)
-            return nearest_centroid_tiled<tensor_tile<4, 2>, fp32_tile<128, 64>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, room, stream);
-        return nearest_centroid_tiled<tensor_tile<4, 4>, fp32_tile<128, 128>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, room, stream);
+            return nearest_centroid_tiled<tensor_tile<4, 2>, fp32_tile<128, 64>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, room,
+                                                                              stream);
+        return nearest_centroid_tiled<tensor_tile<4, 4>, fp32_tile<128, 128>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, room,
+                                                                           stream);
     };
     return x_half ? run(static_cast<const __half*>(x)) : run(static_cast<const float*>(x));
 }
