@@ -183,8 +183,8 @@ inline cudaError_t centroid_sums_in_pieces(const X* x, const int32_t* label, int
 
 /* On `stream`. x_half: 0 fp32, 1 fp16. scratch: centroid_sums_scratch bytes, 256-byte aligned. Returns the first error;
    cudaErrorInvalidValue for sizes out of range and too little scratch. */
-inline cudaError_t centroid_sums(const void* x, int x_half, const int32_t* label, int64_t n, int d, int k, double* sums, int64_t* counts, void* scratch,
-                                 size_t scratch_bytes, cudaStream_t stream) {
+inline cudaError_t centroid_sums(const void* x, int x_half, const int32_t* label, int64_t n, int d, int k, double* sums, int64_t* counts,
+                                 void* scratch, size_t scratch_bytes, cudaStream_t stream) {
     if (n < 0 || n >= 0x7fffffff || d < 1 || k < 1 || k > SUMS_MAX_K) return cudaErrorInvalidValue;
     if (x_half)
         return centroid_sums_in_pieces(static_cast<const __half*>(x), label, n, d, k, PIECE_ROWS, sums, counts, scratch, scratch_bytes, stream);

@@ -147,8 +147,8 @@ inline cudaError_t nearest_by_tensor_cores(const tensor_problem& p, const X* x, 
 
 /* Both modes with given tiles. */
 template <class Tensor, class Plain, class X>
-inline cudaError_t nearest_centroid_tiled(const X* x, const float* c, int64_t n, int d, int k, int r, int cosine, int mode, int32_t* label, float* score,
-                                          void* scratch, size_t scratch_bytes, cudaStream_t stream, int64_t most = 0) {
+inline cudaError_t nearest_centroid_tiled(const X* x, const float* c, int64_t n, int d, int k, int r, int cosine, int mode, int32_t* label,
+                                          float* score, void* scratch, size_t scratch_bytes, cudaStream_t stream, int64_t most = 0) {
     const nearest_scratch at(n, d, k, r, mode, most);
     if (n == 0) return cudaSuccess;
     if (scratch_bytes < at.bytes || reinterpret_cast<uintptr_t>(scratch) % 256 != 0) return cudaErrorInvalidValue;
@@ -161,8 +161,8 @@ inline cudaError_t nearest_centroid_tiled(const X* x, const float* c, int64_t n,
     if (error == cudaSuccess && mode == 1) error = cudaMemsetAsync(norms, 0, sizeof(uint32_t) * 2 * r, stream);
     if (error != cudaSuccess) return error;
     const int64_t padded = static_cast<int64_t>(r) * at.kp;
-    LUSS_LAUNCH(prepare_centroids_kernel, blocks_for(padded, PREPARE_WARPS), 32 * PREPARE_WARPS, 0, stream, c, k, d, at.kp, at.dp, cosine, padded, bias,
-                halves, norms);
+    LUSS_LAUNCH(prepare_centroids_kernel, blocks_for(padded, PREPARE_WARPS), 32 * PREPARE_WARPS, 0, stream, c, k, d, at.kp, at.dp, cosine, padded,
+                bias, halves, norms);
     if ((error = cudaGetLastError()) != cudaSuccess) return error;
     if (mode == 0) {
         const dim3 grid(blocks_for(n, Plain::ROWS), r);
@@ -208,12 +208,13 @@ inline cudaError_t nearest_centroid(const void* x, int x_half, const float* c, i
                                     float* score, void* scratch, size_t scratch_bytes, cudaStream_t stream) {
     if (n < 0 || d < 1 || d > NEAREST_MAX_D || k < 1 || k > NEAREST_MAX_K || r < 1 || r > NEAREST_MAX_R || mode < 0 || mode > 1)
         return cudaErrorInvalidValue;
+    const size_t room = scratch_bytes;
     const auto run = [&](auto rows) {
-        typedef tensor_tile<4, 2> narrow; // up to 64 centroids
-        typedef tensor_tile<4, 4> wide;
         if (k <= 64)
-            return nearest_centroid_tiled<narrow, fp32_tile<128, 64>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, scratch_bytes, stream);
-        return nearest_centroid_tiled<wide, fp32_tile<128, 128>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, scratch_bytes, stream);
+            return nearest_centroid_tiled<tensor_tile<4, 2>, fp32_tile<128, 64>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, room,
+                                                                              stream);
+        return nearest_centroid_tiled<tensor_tile<4, 4>, fp32_tile<128, 128>>(rows, c, n, d, k, r, cosine, mode, label, score, scratch, room,
+                                                                           stream);
     };
     return x_half ? run(static_cast<const __half*>(x)) : run(static_cast<const float*>(x));
 }

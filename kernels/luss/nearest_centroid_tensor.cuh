@@ -7,11 +7,15 @@
    p ^ (i / 2 % 4), so that neither ldmatrix nor the stores conflict. sm_75: two stages; the next chunk comes through registers, its rows
    while the first half of this one is multiplied, its centroids with the second. sm_80 and later: three stages of cp.async.
 
-   Counted per warp and 128 x 128 tile at d = 128 on sm_75: 512 HMMA.1688.F32 of 16 cycles (64 products a cycle and quarter SM, the rate of
-   GeForce) = 8192 cycles of the tensor core; 64 ldmatrix.x4 and 64 16-byte loads and stores: 1300 cycles of a shared memory of
-   four such quarters (16 %); the running best and second: 128 scores of 7 instructions, 2 cycles each = 1800 cycles of the ALU; addresses and
-   barriers about 400. Two blocks an SM run unsynchronised, so these hide behind the other warp's HMMA: 22 % of the tensor time at d = 128,
-   5.5 % at 512, 1.4 % at 2048. */
+   Counted from the SASS of sm_75, per warp and 128 x 128 tile at d = 128 (4 chunks): 512 HMMA.1688.F32 of 16 cycles each (64 products a cycle
+   and quarter of an SM, the rate of GeForce) = 8192 cycles of the tensor core. Beside them 4 x 256 other instructions for chunks (64 ldmatrix
+   and 64 loads and stores of 16 bytes among them, 16 % of the shared memory's time with all warps) and 880 for the epilogue, 5.0 a score,
+   most of them at half rate: about 2700 issue and ALU cycles. Two unsynchronised blocks an SM put two warps on each quarter, so one's epilogue
+   runs beside the other's HMMA: alone a warp would keep the tensor core busy 8192 / 10900 = 75 %, two together all but fill it. Left over: 919
+   counted as 928 (1 %), the second pass over listed rows (1 to 6 %), first loads and last waves (5 %): 0.85 of the matrix rate expected
+   at d = 128 and 0.88 from 512 on, where the epilogue is 5 % and less. By reasoning; not timed.
+   Registers (first pass, sm_75 / 80 / 86 / 90, no spills): 128 columns 248 / 240 / 240 / 232; 64 columns 182 / 160 / 160 / 158. The fp32
+   kernel 125 to 128, on sm_90 with 64 to 80 bytes of spill loads. */
 #pragma once
 #include <cstdint>
 

@@ -13,8 +13,10 @@ template <class X> static void run(const X* x, int64_t n, int d, int k, int rows
     const size_t bytes = rows ? luss::sums_scratch(n, d, k, rows).bytes : luss::centroid_sums_scratch(n, d, k);
     cuda_on_cpu::GuardedBytes scratch(bytes, 256);
     const X* at = features.data() + offset;
-    const cudaError_t error = rows ? luss::centroid_sums_in_pieces(at, labels.data(), n, d, k, rows, sum.data(), count.data(), scratch.data(), bytes, nullptr)
-                                   : luss::centroid_sums(at, sizeof(X) == 2, labels.data(), n, d, k, sum.data(), count.data(), scratch.data(), bytes, nullptr);
+    double* to = sum.data();
+    int64_t* found = count.data();
+    const cudaError_t error = rows ? luss::centroid_sums_in_pieces(at, labels.data(), n, d, k, rows, to, found, scratch.data(), bytes, nullptr)
+                                   : luss::centroid_sums(at, sizeof(X) == 2, labels.data(), n, d, k, to, found, scratch.data(), bytes, nullptr);
     if (error != cudaSuccess) throw cuda_on_cpu::Fault("centroid_sums refused its arguments");
     scratch.check("scratch");
     sum.copy_to(sums, "sums");
@@ -33,8 +35,8 @@ template <class Body> static int guarded(Body body, int order, char* message, in
 }
 
 // rows: of a piece; 0 takes the launcher's. x begins `offset` numbers past an aligned address.
-extern "C" int luss_emulate_centroid_sums(const void* x, int x_half, int64_t n, int d, int k, int rows, const int32_t* label, int offset, double* sums,
-                                          int64_t* counts, int order, char* message, int room) {
+extern "C" int luss_emulate_centroid_sums(const void* x, int x_half, int64_t n, int d, int k, int rows, const int32_t* label, int offset,
+                                          double* sums, int64_t* counts, int order, char* message, int room) {
     return guarded(
         [=] {
             if (x_half) run(static_cast<const __half*>(x), n, d, k, rows, label, offset, sums, counts);

@@ -1,7 +1,8 @@
 // Compiles CUDA kernels with g++ and runs them on the CPU, for their results, not their speed. Include it first, then the kernel's header.
 //
 // Blocks run one after another; each CUDA thread is a fiber that runs until a barrier, a warp operation or its end. The order of blocks and
-// threads is chosen (`order()`): forward, reverse or random, so that a missing barrier shows as a wrong result in at least one of them.
+// threads is chosen (`order()`), so that a missing barrier shows as a wrong result in at least one of them: forward and reverse let one warp
+// run as far as the next block barrier before another begins, random takes turns among all threads.
 // Shared memory holds poison when a block starts. A `Guarded` array lies between unmapped pages: touching the first byte past its end is
 // caught, and so is a misaligned float4. A barrier that not all threads reach is reported. Emulated rather than run: tensor cores, ldmatrix,
 // cp.async (tensor_cores.h), halves. What cannot be shown: races between blocks, speed, --use_fast_math; static shared memory is not counted.

@@ -132,31 +132,36 @@ inline void run_fiber() {
     switch_context(m.current->context, m.scheduler);
 }
 
-// Lets the warps go on whose waiting lanes are complete; true where any did.
-inline bool release_warps(std::vector<Fiber>& fibers) {
+// Lets the lanes of a warp go on whose warp operation all have reached; true where any did.
+inline bool release_warp(Fiber* fibers, int lanes) {
     bool moved = false;
-    const int count = static_cast<int>(fibers.size());
-    for (int first = 0; first < count; first += 32) {
-        const int lanes = std::min(32, count - first);
-        unsigned seen = 0; // lanes whose group has been looked at
-        for (int lane = 0; lane < lanes; ++lane) {
-            const Fiber& fiber = fibers[first + lane];
-            if (fiber.state != AT_WARP_BARRIER || (seen >> lane & 1)) continue;
-            const unsigned mask = fiber.mask;
-            const int site = fiber.site;
-            bool complete = true;
-            for (int i = 0; i < lanes && complete; ++i) {
-                const Fiber& other = fibers[first + i];
-                if (mask >> i & 1) complete = other.state == AT_WARP_BARRIER && other.mask == mask && other.site == site;
-            }
-            seen |= complete ? mask : 1u << lane;
-            if (!complete) continue;
-            for (int i = 0; i < lanes; ++i)
-                if (mask >> i & 1) fibers[first + i].state = READY;
-            moved = true;
-        }
+    unsigned seen = 0; // lanes whose group has been looked at
+    for (int lane = 0; lane < lanes; ++lane) {
+        const Fiber& fiber = fibers[lane];
+        if (fiber.state != AT_WARP_BARRIER || (seen >> lane & 1)) continue;
+        const unsigned mask = fiber.mask;
+        const int site = fiber.site;
+        bool complete = true;
+        for (int i = 0; i < lanes && complete; ++i)
+            if (mask >> i & 1) complete = fibers[i].state == AT_WARP_BARRIER && fibers[i].mask == mask && fibers[i].site == site;
+        seen |= complete ? mask : 1u << lane;
+        if (!complete) continue;
+        for (int i = 0; i < lanes; ++i)
+            if (mask >> i & 1) fibers[i].state = READY;
+        moved = true;
     }
     return moved;
+}
+
+// Runs the threads whose turns these are, those that may run, once.
+inline void run_turns(const int* turns, int count) {
+    Machine& m = machine();
+    for (int i = 0; i < count; ++i) {
+        if (m.fibers[turns[i]].state != READY) continue;
+        m.current = &m.fibers[turns[i]];
+        switch_context(m.scheduler, m.current->context);
+    }
+    m.current = nullptr;
 }
 
 inline void run_block(std::mt19937& random) {
@@ -175,17 +180,24 @@ inline void run_block(std::mt19937& random) {
     std::iota(turns.begin(), turns.end(), 0);
     if (order() == REVERSE) std::reverse(turns.begin(), turns.end());
     for (;;) {
-        if (order() == RANDOM) std::shuffle(turns.begin(), turns.end(), random);
-        int done = 0, at_barrier = 0;
-        for (int i : turns) {
-            if (m.fibers[i].state != READY) continue;
-            m.current = &m.fibers[i];
-            switch_context(m.scheduler, m.current->context);
+        bool moved = false;
+        if (order() == RANDOM) { // all warps side by side
+            std::shuffle(turns.begin(), turns.end(), random);
+            run_turns(turns.data(), threads);
         }
-        m.current = nullptr;
+        for (int warp = 0; warp < threads; warp += 32) { // in turn: one warp runs ahead, to the next block barrier, before another begins
+            const int first = order() == REVERSE ? (threads - 1 - warp) / 32 * 32 : warp, lanes = std::min(32, threads - first);
+            if (order() == RANDOM) {
+                moved |= release_warp(&m.fibers[first], lanes);
+                continue;
+            }
+            do {
+                run_turns(turns.data() + (order() == REVERSE ? threads - first - lanes : first), lanes);
+            } while (release_warp(&m.fibers[first], lanes));
+        }
+        int done = 0, at_barrier = 0;
         for (const Fiber& fiber : m.fibers) done += fiber.state == DONE, at_barrier += fiber.state == AT_BLOCK_BARRIER;
         if (done == threads) return;
-        bool moved = release_warps(m.fibers);
         if (at_barrier == threads) {
             const auto differs = [&](const Fiber& fiber) { return fiber.site != m.fibers[0].site; };
             if (std::any_of(m.fibers.begin(), m.fibers.end(), differs)) throw Fault("threads meet at barriers of different kinds" + where());

@@ -36,7 +36,8 @@ static void run(int tile, int chunk, const X* x, const float* c, int64_t n, int 
     scores.copy_to(score, "score");
 }
 
-// tile: 0 what the launcher chooses, 1 and 2 smaller ones; chunk: rows at a time with those, 0 what the launcher chooses. Returns 0, or 1 with the reason in `message`.
+// tile: 0 what the launcher chooses, 1 and 2 smaller ones; chunk: rows at a time with those, 0 what the launcher chooses.
+// Returns 0, or 1 with the reason in `message`.
 extern "C" int luss_emulate_nearest_centroid(int tile, int chunk, const void* x, int x_half, const float* c, int64_t n, int d, int k, int r,
                                              int cosine, int mode, int with_score, int offset, int32_t* label, float* score, int order,
                                              char* message, int room) {

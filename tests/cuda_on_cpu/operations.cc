@@ -58,6 +58,15 @@ __global__ void copied(const int* from, int* out, int waits) {
     for (int i = 0; i < 4; ++i) out[at + i] = words[0][(at + 4) % 256 + i], out[256 + at + i] = words[1][(at + 4) % 256 + i];
 }
 
+// One warp writes, the other reads after warp operations of its own, which are no barrier between warps.
+__global__ void between_warps(int* out, int barrier) {
+    __shared__ int words[32];
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    if (threadIdx.x < 32) words[lane] = lane;
+    if (barrier) __syncthreads();
+    out[threadIdx.x] = words[__shfl_xor_sync(0xffffffffu, lane, 1)];
+}
+
 __global__ void misaligned(int* out) {
     __shared__ __align__(16) int words[64];
     uint32_t got[4];
@@ -114,6 +123,7 @@ extern "C" int luss_run_operations(int what, int value, const int* in, int in_co
                     throw cuda_on_cpu::Fault("cudaFuncSetAttribute refused");
                 LUSS_LAUNCH(much_shared, 1, 64, std::max(value, 50000), nullptr, to);
             }
+            if (what == 7) LUSS_LAUNCH(between_warps, 1, 64, 0, nullptr, to, value);
             result.copy_to(out, "out");
         },
         order, message, room);

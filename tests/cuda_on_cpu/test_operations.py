@@ -7,7 +7,7 @@ import pytest
 
 from tests.cuda_on_cpu.harness import ORDERS, KernelFault, call, driver
 
-WARP, TWO_HALVES, DIFFERENT_BARRIERS, COPIED, MISALIGNED, ATOMICS, MUCH_SHARED = range(7)
+WARP, TWO_HALVES, DIFFERENT_BARRIERS, COPIED, MISALIGNED, ATOMICS, MUCH_SHARED, BETWEEN_WARPS = range(8)
 DRIVERS = ["operations", "operations_sm80"]
 POISON = np.int32(np.uint32(0xA5A5A5A5).view(np.int32))
 
@@ -32,6 +32,12 @@ def test_matches_reductions_and_block_votes(order):
 @pytest.mark.parametrize("order", list(ORDERS))
 def test_parts_of_a_warp_meet_by_themselves(order):
     assert run(TWO_HALVES, order=order).view(np.uint32).tolist() == ([0xFFFF] * 16 + [0xFFFF0000] * 16) * 2
+
+
+def test_a_barrier_missing_between_warps_shows_though_warp_operations_come_before_the_reading():
+    expected = [i ^ 1 for i in range(32)] * 2
+    assert all(run(BETWEEN_WARPS, value=1, order=order).tolist() == expected for order in ORDERS)
+    assert any(run(BETWEEN_WARPS, value=0, order=order).tolist() != expected for order in ORDERS)
 
 
 def test_barriers_of_different_kinds_are_reported():

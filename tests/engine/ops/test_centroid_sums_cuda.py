@@ -72,7 +72,9 @@ def test_every_order_of_threads_gives_the_same_bits(dtype):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 120), st.integers(1, 140), st.integers(1, 70), st.sampled_from([4, 8, 64]), st.booleans(), st.integers(0, 3), st.integers(0, 1000))
+@given(
+    st.integers(0, 120), st.integers(1, 140), st.integers(1, 70), st.sampled_from([4, 8, 64]), st.booleans(), st.integers(0, 3), st.integers(0, 1000)
+)
 def test_any_shape(n, d, k, rows, half, offset, seed):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, d)).astype(np.float16 if half else np.float32)
