@@ -59,6 +59,9 @@ def test_jittor_and_the_reference_backend():
     given = jt.array(features), type(weights)(*(jt.array(array) for array in weights))
     for ours, right in zip(attention_head(*given), attention_head_host(features, weights)):
         assert np.array_equal(ours.numpy(), right) and ours.is_stop_grad()
+    assert np.array_equal(attention_head(*given, products="float16")[0].numpy(), attention_head_host(features, weights)[0])  # no GPU
+    with pytest.raises(ValueError, match="products: expected one of float32, float16, found 'int8'"):
+        attention_head(*given, products="int8")
     with backend("reference"):
         for ours, right in zip(attention_head(*given), reference(features, weights)):
             assert np.array_equal(ours.numpy(), right.astype(np.float32))
