@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.harness import THREADS, Case, benchmark_of, main, torch_or_none
 
-# isort: split (NumPy comes after the harness, which sets the number of threads)
+# NumPy comes after the harness, which sets the number of threads.
+# isort: split
 import numpy as np
 
 from engine.clustering.faiss_kmeans import unit_rows
