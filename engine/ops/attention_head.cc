@@ -92,17 +92,16 @@ void pack_hidden(worker& own, const head& at, const float* mixed, const float* i
     }
 }
 
-void pack_weights(const float* weight, const head& at, int64_t first, int64_t last, float* to) {
-    const int panels = static_cast<int>((last - first + TILE_ROWS - 1) / TILE_ROWS);
-#pragma omp parallel for num_threads(at.threads) if (at.threads > 1)
-    for (int panel = 0; panel < panels; ++panel) {
-        const int64_t row = first + static_cast<int64_t>(panel) * TILE_ROWS;
-        const int count = static_cast<int>(std::min<int64_t>(TILE_ROWS, last - row));
-        pack_rows<TILE_ROWS>(weight + row * at.c, at.c, count, static_cast<int>(at.c), to + static_cast<size_t>(panel) * at.c * TILE_ROWS);
-    }
-}
-
 int row_panels(int64_t count) { return static_cast<int>((count + TILE_ROWS - 1) / TILE_ROWS); }
+
+// pack_rows of rows [first, last), its blocks of the depth side by side.
+void pack_weights(const float* weight, const head& at, int64_t first, int64_t last, float* to) {
+    const int depth = static_cast<int>(at.c), count = static_cast<int>(last - first);
+    const size_t height = static_cast<size_t>(row_panels(count)) * TILE_ROWS;
+#pragma omp parallel for num_threads(at.threads) if (at.threads > 1)
+    for (int start = 0; start < depth; start += DEPTH_BLOCK)
+        pack_rows<TILE_ROWS>(weight + first * at.c + start, at.c, count, std::min(DEPTH_BLOCK, depth - start), to + start * height);
+}
 
 // mixed (n, c, h, w) = scale1 W1 f
 void mix(std::vector<std::unique_ptr<worker>>& own, const head& at, float* packed, float* mixed) {
