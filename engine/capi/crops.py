@@ -39,7 +39,8 @@ def augment_crops(
     room = scratch_bytes("augment_crops", *sizes)
     blur = float(crops["blur"].max()) if len(crops) else 0.0
     tables = (place.upload(images), place.upload(crops))
-    call("luss_augment_crops", source.pointer, *tables, *sizes, blur, scale, shift, _FLOATS[dtype], at, place.scratch(room), room, place.stream)  # fmt: skip
+    output = (_FLOATS[dtype], at, place.scratch(room), room)
+    call("luss_augment_crops", source.pointer, *tables, *sizes, blur, scale, shift, *output, place.stream)
     return out
 
 
