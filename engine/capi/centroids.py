@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from .arrays import view
 from .frameworks import Place
-from .labels import FLOATS
-from .library import call, scratch_bytes
+from .library import FLOATS, call, scratch_bytes
 
 _MODES = {"fp32": 0, "certified": 1, "auto": 1}
 

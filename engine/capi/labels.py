@@ -12,9 +12,8 @@ from ..ops.upsample_argmax import PLAN, check_task
 from ..ops.vote_masks import IDS, check_label_map, check_rules, image_table, short_runs
 from .arrays import is_on_gpu
 from .frameworks import Place
-from .library import call, scratch_bytes
+from .library import FLOATS, call, scratch_bytes
 
-FLOATS = {"float32": 0, "float16": 1}
 _IDS = {"uint16": 2, "int32": 3}  # LUSS_UINT16, LUSS_INT32
 
 

@@ -19,6 +19,7 @@ from ..runtime.errors import RuntimeSetupError
 from ..runtime.jittor_setup import cache_home
 from ..runtime.native import sources
 
+FLOATS = {"float32": 0, "float16": 1}  # LUSS_FLOAT32, LUSS_FLOAT16
 _DECLARATION = re.compile(r"LUSS_API\s+([^;(]*?)\s*(luss_\w+)\(([^)]*)\);")
 _TYPES = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "size_t": ctypes.c_size_t, "float": ctypes.c_float, "double": ctypes.c_double}
 _BAD_ARGUMENT = -1
