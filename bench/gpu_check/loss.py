@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine import capi
-from engine.ops.upsample_cross_entropy_reference import axis_matrix
+from engine.ops.upsample_argmax_reference import bilinear_matrix
 from engine.ops.upsample_cross_entropy_reference import upsample_cross_entropy as reference
 
 from .compare import close
@@ -22,7 +22,7 @@ def sample(n: int, classes: int, source: tuple[int, int], size: tuple[int, int],
 
 def weights(source: int, middle: int | None, target: int) -> np.ndarray:
     """(target, source) of one axis, over `middle` where it is given."""
-    return axis_matrix(source, target) if middle is None else axis_matrix(middle, target) @ axis_matrix(source, middle)
+    return bilinear_matrix(source, target) if middle is None else bilinear_matrix(middle, target) @ bilinear_matrix(source, middle)
 
 
 def undecided(logits, labels, rows, columns, slack: float) -> float:

@@ -4,7 +4,8 @@
     label, score = capi.nearest_centroid(x, centroids)    # x and centroids on a GPU; so are the results, as arrays of the same library
 
 Every function has the name, the arguments and the meaning of the op in engine.ops, where its documentation stands. Work is queued on the
-current stream of the library that holds the first array; nothing waits. No gradients. docs/kernels.md: building, linking, the C interface.
+current stream of the library that holds the first array; nothing waits for it, unless a function says so. No gradients.
+docs/kernels.md: building, linking, the C interface.
 """
 
 from .attention import attention_head, attention_pool, attention_pool_grad, pixel_norms

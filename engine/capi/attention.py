@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ..ops.attention_head import HeadWeights
 from .frameworks import Place
-from .labels import FLOATS
-from .library import call, scratch_bytes
+from .library import FLOATS, call, scratch_bytes
 
 
 def pixel_norms(

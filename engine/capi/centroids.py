@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .arrays import view
 from .frameworks import Place
-from .labels import FLOATS
-from .library import call, scratch_bytes
+from .library import FLOATS, call, scratch_bytes
 
 _MODES = {"fp32": 0, "certified": 1, "auto": 1}
 
@@ -29,7 +29,7 @@ def nearest_centroid(
     place = Place("x", x)
     rows = place.array("x", x, ("N", "d"), *FLOATS)
     n, d = rows.shape
-    several = getattr(centroids, "ndim", len(centroids.shape)) == 3
+    several = view("centroids", centroids, place.stream).ndim == 3
     sets = place.array("centroids", centroids, ("R", "K", d) if several else ("K", d), "float32")
     r, k = sets.shape[:2] if several else (1, sets.shape[0])
     shape = (r, n) if several else (n,)
@@ -67,7 +67,7 @@ def score_sums(
 ):
     """Sums of scores in float64, the objective of k-means. Returns: (R,) float64 on the GPU, (1,) for one set. Deterministic."""
     place = Place("score", score)
-    several = len(score.shape) == 2
+    several = view("score", score, place.stream).ndim == 2
     given = place.array("score", score, ("R", "N") if several else ("N",), "float32")
     r, n = given.shape if several else (1, given.shape[0])
     totals, at_totals = place.empty((r,), "float64")

@@ -6,14 +6,13 @@ import ctypes
 
 import numpy as np
 
+from ..ops.augment_crops import most_taps
 from ..ops.crop_checks import check_crops, check_images, check_size
 from ..ops.crop_labels import check_label_crops
 from ..ops.crop_output import MEAN, STD, affine, check_type
 from ..ops.resize_crops import check_cuts, resize_tables
 from .frameworks import Place
-from .library import call, scratch_bytes
-
-_FLOATS = {"float32": 0, "float16": 1}  # LUSS_FLOAT32, LUSS_FLOAT16
+from .library import FLOATS, call, scratch_bytes
 
 
 def augment_crops(
@@ -25,22 +24,21 @@ def augment_crops(
     mean: tuple[float, float, float] = MEAN,
     std: tuple[float, float, float] = STD,
     dtype: str = "float32",
-    bleed: bool = False,
 ):
     """engine.ops.augment_crops: augmented crops of decoded images. Returns: (n, 3, h, w) on the GPU. Raises: ValueError as that op does."""
-    check_type(dtype, tuple(_FLOATS))
+    check_type(dtype, tuple(FLOATS))
     place = Place("pixels", pixels)
     source = place.array("pixels", pixels, ("bytes",), "uint8")
     check_images(images, source.shape[0], 3)
     check_crops(crops, images)
     (height, width), (scale, shift) = check_size(size), _affine(mean, std)
     out, at = place.empty((len(crops), 3, height, width), dtype)
-    sizes = (len(crops), height, width)
+    sizes = (len(crops), height, width, most_taps(crops, height, width) if len(crops) else 3)
     room = scratch_bytes("augment_crops", *sizes)
     blur = float(crops["blur"].max()) if len(crops) else 0.0
     tables = (place.upload(images), place.upload(crops))
-    call("luss_augment_crops", source.pointer, *tables, *sizes, int(bool(bleed)), blur, scale, shift, _FLOATS[dtype], at, place.scratch(room), room,
-         place.stream)  # fmt: skip
+    output = (FLOATS[dtype], at, place.scratch(room), room)
+    call("luss_augment_crops", source.pointer, *tables, *sizes, blur, scale, shift, *output, place.stream)
     return out
 
 
@@ -55,7 +53,7 @@ def resize_crops(
     dtype: str = "float32",
 ):
     """engine.ops.resize_crops: cuts of images resized as Pillow does. Returns: (n, 3, h, w) on the GPU. Raises: ValueError as that op does."""
-    check_type(dtype, tuple(_FLOATS))
+    check_type(dtype, tuple(FLOATS))
     place = Place("pixels", pixels)
     source = place.array("pixels", pixels, ("bytes",), "uint8")
     (height, width), (scale, shift) = check_size(size), _affine(mean, std)
@@ -64,7 +62,7 @@ def resize_crops(
     out, at = place.empty((len(cuts), 3, height, width), dtype)
     if len(cuts):
         tables = [place.upload(table) for table in (images, cuts, *resize_tables(images, cuts, (height, width)))]
-        call("luss_resize_crops", source.pointer, *tables, len(cuts), height, width, scale, shift, _FLOATS[dtype], at, place.stream)
+        call("luss_resize_crops", source.pointer, *tables, len(cuts), height, width, scale, shift, FLOATS[dtype], at, place.stream)
     return out
 
 

@@ -7,17 +7,13 @@ import ctypes
 import numpy as np
 
 from ..ops.masks import as_masks
-from ..ops.pixel_nearest_centroid import _checked as check_centroid_task
-from ..ops.pixel_nearest_centroid import unit_rows
+from ..ops.pixel_nearest_centroid import check_centroid_task, unit_rows
 from ..ops.upsample_argmax import PLAN, check_task
-from ..ops.vote_masks import IDS, image_table, short_runs
-from ..ops.vote_masks import _check_map as check_map
-from ..ops.vote_masks import _rules as check_rules
+from ..ops.vote_masks import IDS, check_label_map, check_rules, image_table, short_runs
 from .arrays import is_on_gpu
 from .frameworks import Place
-from .library import call, scratch_bytes
+from .library import FLOATS, call, scratch_bytes
 
-FLOATS = {"float32": 0, "float16": 1}
 _IDS = {"uint16": 2, "int32": 3}  # LUSS_UINT16, LUSS_INT32
 
 
@@ -115,7 +111,7 @@ def vote_masks(
     place = Place("label_map[0]", maps[0])
     views = [place.array(f"label_map[{i}]", one, ("H", "W"), *_IDS) for i, one in enumerate(maps)]
     for i, one in enumerate(views):
-        check_map(i, one)
+        check_label_map(i, one)
         if one.dtype != views[0].dtype:
             raise ValueError(f"label_map[{i}]: expected {views[0].dtype} as label_map[0], found {one.dtype}")
     packed = [is_on_gpu(some) for some in given]
@@ -130,7 +126,7 @@ def vote_masks(
         runs = [as_masks(some, one.shape, f"masks[{i}]") for i, (some, one) in enumerate(zip(given, views))]
         counts = [len(some) for some in runs]
         tables = [place.upload(table) for table in short_runs(runs)]
-    source, source_at = (maps[0].reshape(-1), views[0].pointer) if len(maps) == 1 else place.joined(maps)
+    source, source_at = (maps[0], views[0].pointer) if len(maps) == 1 else place.joined(maps)
     table = image_table([one.shape for one in views], counts)
     votes, votes_at = place.empty((sum(counts), 4), "int32")
     if sum(counts) == 0 or table["pixels"].sum() == 0:  # nothing changes, and no mask has a pixel

@@ -11,12 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from ..ops.kernel_folder import kernel_folder
 from ..runtime.cuda import find_nvcc
 from ..runtime.errors import RuntimeSetupError
 from ..runtime.jittor_setup import cache_home
 from ..runtime.native import sources
 
+FLOATS = {"float32": 0, "float16": 1}  # LUSS_FLOAT32, LUSS_FLOAT16
 _DECLARATION = re.compile(r"LUSS_API\s+([^;(]*?)\s*(luss_\w+)\(([^)]*)\);")
 _TYPES = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "size_t": ctypes.c_size_t, "float": ctypes.c_float, "double": ctypes.c_double}
 _BAD_ARGUMENT = -1
@@ -83,7 +86,7 @@ def call(name: str, *arguments) -> None:
         ValueError: an argument it refuses. KernelError: CUDA failed. Both with the library's message.
     """
     loaded = library()
-    code = getattr(loaded, name)(*arguments)
+    code = getattr(loaded, name)(*(value.item() if isinstance(value, np.generic) else value for value in arguments))  # ctypes knows no np.int64
     if code != 0:
         message = loaded.luss_last_error().decode(errors="replace")
         raise (ValueError if code == _BAD_ARGUMENT else KernelError)(message)
@@ -91,7 +94,7 @@ def call(name: str, *arguments) -> None:
 
 def scratch_bytes(name: str, *sizes: int) -> int:
     """luss_<name>_scratch(sizes...)"""
-    return getattr(library(), f"luss_{name}_scratch")(*sizes)
+    return getattr(library(), f"luss_{name}_scratch")(*map(int, sizes))
 
 
 def architecture_here() -> str:

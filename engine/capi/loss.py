@@ -7,8 +7,7 @@ import ctypes
 import numpy as np
 
 from .frameworks import Place
-from .labels import FLOATS
-from .library import call, scratch_bytes
+from .library import FLOATS, call, scratch_bytes
 
 
 def upsample_cross_entropy(

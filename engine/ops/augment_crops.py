@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..runtime.native import load_native
+from .augment_crops_reference import augment_crops as reference
+from .augment_crops_reference import augment_levels as reference_levels
+from .backend import use_reference
 from .crop_checks import check_crops, check_images, check_pixels, check_size, check_threads
 from .crop_output import MEAN, STD, TYPES, affine, check_type, result_array, words
 from .kernel_folder import kernel_folder
@@ -62,7 +65,7 @@ def augment_crops(
     from ..runtime import jt
 
     check_type(dtype, ("float32", "float16"))
-    if not jt.flags.use_cuda:
+    if use_reference() or not jt.flags.use_cuda:
         host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
         return jt.array(augment_crops_host(host, images, crops, size, mean=mean, std=std, dtype=dtype))
     check_images(images, check_pixels(pixels), 3)
@@ -119,6 +122,10 @@ def augment_crops_host(
     out = result_array(out, len(crops), height, width, dtype)
     threads = check_threads(threads)
     if len(crops) == 0:
+        return out
+    if use_reference():
+        given = np.ascontiguousarray(pixels), images, crops, (height, width)
+        out[...] = reference_levels(*given) if dtype == "uint8" else reference(*given, mean=mean, std=std)
         return out
     pixels, images, crops = (np.ascontiguousarray(array) for array in (pixels, images, crops))
     arguments = (pixels, images, crops, scale, shift, halves, out)

@@ -35,11 +35,12 @@ def centroid_sums(
 ):
     """sums[j] = sum of x[i] over label[i] == j, and how many these are.
 
-    Summed in float64, on the CPU in order of the rows. NaN stays in its cluster. A cluster without rows has sum 0. Not fused with
-    `nearest_centroid`: there the order of additions would depend on the threads, and reading x again costs little beside K products a row.
+    Summed in float64 in order of the rows on the CPU; on CUDA in pairs of float32, good to 2^-41 of a sum of absolute values. NaN stays in
+    its cluster. A cluster without rows has sum 0. Not fused with `nearest_centroid`: there the order of additions would depend on the
+    threads, and reading x again costs little beside K products a row.
 
     Returns: (sums, counts): (clusters, d) float64 and (clusters,) int64 jt.Var.
-    Raises: ValueError names argument, expected and found. Labels in CUDA memory are not looked at; those outside the range must not be there.
+    Raises: ValueError names argument, expected and found; on the CPU also for a label outside the range. On CUDA such a row counts for nothing.
     Gradient: none. Deterministic, and independent of threads.
     """
     from ..runtime import jt
@@ -70,7 +71,7 @@ def centroid_sums_host(x: np.ndarray, label: np.ndarray, clusters: int, *, threa
     sums, counts = np.empty((clusters, dimensions)), np.empty(clusters, np.int64)
     at_x, at_label, at_sums, at_counts = (ctypes.c_void_p(a.ctypes.data) for a in (x, label, sums, counts))
     half = int(x.dtype == np.float16)
-    _library().luss_centroid_sums_cpu(at_x, half, at_label, ctypes.c_int64(count), dimensions, clusters, at_sums, at_counts, threads)
+    _library().luss_centroid_sums_cpu(at_x, half, at_label, ctypes.c_int64(count), dimensions, int(clusters), at_sums, at_counts, threads)
     return sums, counts
 
 

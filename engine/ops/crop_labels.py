@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..runtime.native import load_native
+from .backend import use_reference
 from .crop_checks import check_images, check_pixels, check_threads
+from .crop_labels_reference import crop_labels as reference
 from .kernel_folder import kernel_folder
 
 _HEADER = '#include "luss/crop_labels.cuh"'
@@ -36,7 +38,7 @@ def crop_labels(
     """
     from ..runtime import jt
 
-    if not jt.flags.use_cuda:
+    if use_reference() or not jt.flags.use_cuda:
         host = maps.numpy() if isinstance(maps, jt.Var) else maps
         return jt.array(crop_labels_host(host, records, numbers, rows, columns))
     numbers, rows, columns = check_label_crops(maps, records, numbers, rows, columns)
@@ -55,6 +57,8 @@ def crop_labels_host(
     """`crop_labels` on the CPU, into NumPy; never imports Jittor. threads: None for all cores; with 1 no thread is started."""
     numbers, rows, columns = check_label_crops(maps, records, numbers, rows, columns)
     threads = check_threads(threads)
+    if use_reference():
+        return reference(np.ascontiguousarray(maps), records, numbers, rows, columns)
     out = np.empty((*rows.shape, columns.shape[1]), np.int32)
     maps, records = np.ascontiguousarray(maps), np.ascontiguousarray(records)
     at_maps, at_records, at_numbers, at_rows, at_columns, at_out = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..runtime import jt
+from .backend import use_reference
+from .knn_vote_reference import knn_vote as reference
 
 _CELLS = 1 << 24  # cosines held at a time: 64 MB
 
@@ -51,11 +53,17 @@ def knn_vote(queries, bank: LabelledBank, k: int = 10, temperature: float = 0.07
     Returns: (M,) int32 classes; empty for M = 0.
     Raises: ValueError for other shapes, k < 1, temperature <= 0, or a cosine that is not finite (NaN in a query).
     """
-    if len(queries.shape) != 2 or queries.shape[1] != bank.columns.shape[0]:
-        raise ValueError(f"queries: expected (M, {bank.columns.shape[0]}) as in the bank, found {tuple(queries.shape)}")
+    length = bank.columns.shape[0]
+    if len(queries.shape) != 2 or queries.shape[1] != length or str(queries.dtype) != "float32":
+        raise ValueError(f"queries: expected (M, {length}) float32 as in the bank, found {tuple(queries.shape)} {queries.dtype}")
     if k < 1 or not temperature > 0:
         raise ValueError(f"k={k}, temperature={temperature}: expected k >= 1 and temperature > 0")
     k = min(k, len(bank))
+    if use_reference():
+        given = queries.numpy()
+        if not np.isfinite(given).all():
+            raise ValueError(f"queries: a cosine in rows 0..{len(given) - 1} is not finite")
+        return reference(given, bank.columns.numpy().T, bank.labels, bank.classes, k, temperature)
     found = np.empty(queries.shape[0], np.int32)
     step = max(1, _CELLS // len(bank))
     for first in range(0, len(found), step):

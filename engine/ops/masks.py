@@ -56,7 +56,9 @@ class Masks:
                 f"runs: expected ascending, separate runs inside {self.shape[0]} x {self.shape[1]} pixels, "
                 f"found {runs[at].tolist()} as run {at - int(offsets[mask])} of mask {mask}"
             )
-        self.runs, self.offsets = np.ascontiguousarray(runs, np.int32), np.ascontiguousarray(offsets, np.int64)
+        # copies: C++ and CUDA trust what was checked here
+        self.runs, self.offsets = np.array(runs, np.int32, order="C"), np.array(offsets, np.int64)
+        self.runs.flags.writeable = self.offsets.flags.writeable = False
 
     @classmethod
     def from_dense(cls, masks: np.ndarray, *, threads: int | None = None) -> Masks:
@@ -197,6 +199,7 @@ class Masks:
         """Without the checks of `__init__`."""
         masks = cls.__new__(cls)
         masks.shape, masks.runs, masks.offsets = shape, runs, np.ascontiguousarray(offsets, np.int64)
+        masks.runs.flags.writeable = masks.offsets.flags.writeable = False
         return masks
 
 
@@ -205,14 +208,18 @@ def as_masks(masks, shape: tuple[int, int], name: str = "masks", *, threads: int
 
     Raises: ValueError for none of these, or another size than `shape`.
     """
-    if isinstance(masks, np.ndarray):
-        made = Masks.from_packed(masks, shape, threads=threads) if masks.dtype == np.uint32 else Masks.from_dense(masks, threads=threads)
-    elif isinstance(masks, Masks):
-        made = masks
-    elif isinstance(masks, (list, tuple)) and all(isinstance(record, dict) for record in masks):
-        made = Masks.from_coco(masks, shape, threads=threads)
-    else:
+    is_coco = isinstance(masks, (list, tuple)) and all(isinstance(record, dict) for record in masks)
+    if not is_coco and not isinstance(masks, (np.ndarray, Masks)):
         raise ValueError(f"{name}: expected Masks, an array or a list of COCO records, found {type(masks).__name__}")
+    try:
+        if is_coco:
+            made = Masks.from_coco(masks, shape, threads=threads)
+        elif isinstance(masks, Masks):
+            made = masks
+        else:
+            made = Masks.from_packed(masks, shape, threads=threads) if masks.dtype == np.uint32 else Masks.from_dense(masks, threads=threads)
+    except ValueError as error:  # of several images the caller has to know which one
+        raise ValueError(str(error) if name == "masks" else f"{name}: {error}") from error
     if made.shape != tuple(shape):
         raise ValueError(f"{name}: expected masks of {shape[0]} x {shape[1]} pixels, the map's size, found {made.shape[0]} x {made.shape[1]}")
     return made

@@ -12,8 +12,8 @@ from ..runtime.native import load_native
 from .backend import use_reference
 from .crop_checks import check_threads
 from .kernel_folder import kernel_folder
-from .pixel_nearest_centroid_reference import pixel_nearest_centroid as _reference
-from .upsample_argmax import TASK_FIELDS, check_task, make_plans, split_maps, upsample_argmax_host
+from .pixel_nearest_centroid_reference import pixel_nearest_centroid as reference
+from .upsample_argmax import LONGEST_SIDE, TASK_FIELDS, check_task, make_plans, on_host, split_maps, upsample_argmax_host
 
 _HEADER = '#include "luss/pixel_nearest_centroid.cuh"'
 # in0 features, in1 unit centroids, in2 plans, in3 attention (one number where there is none); out0 the labels, out1 the table of taps,
@@ -47,14 +47,11 @@ def pixel_nearest_centroid(
     Raises: ValueError names the argument, what was expected and found.
     Gradient: none (piecewise constant). Deterministic: the same labels on CPU and CUDA, for any number of threads.
     """
-    if use_reference():
-        _checked(features, centroids, sizes, attention, threshold, factor)
-        return _reference(_host(features), centroids, sizes, _host(attention), threshold, factor)
     from ..runtime import jt
 
-    if not jt.flags.use_cuda:
-        return pixel_nearest_centroid_host(_host(features), centroids, sizes, attention=_host(attention), threshold=threshold, factor=factor)
-    task, sizes, grid = _checked(features, centroids, sizes, attention, threshold, factor)
+    if use_reference() or not jt.flags.use_cuda:
+        return pixel_nearest_centroid_host(on_host(features), centroids, sizes, attention=on_host(attention), threshold=threshold, factor=factor)
+    task, sizes, grid = check_centroid_task(features, centroids, sizes, attention, threshold, factor)
     n, _, height, width = features.shape
     if n == 0:
         return []
@@ -87,8 +84,10 @@ def pixel_nearest_centroid_host(
 
     Beside the result it needs the scores, 4 n k h w bytes, and the packed centroids, 4 k c.
     """
-    _, sizes, grid = _checked(features, centroids, sizes, attention, threshold, factor)
+    _, sizes, grid = check_centroid_task(features, centroids, sizes, attention, threshold, factor)
     threads = check_threads(threads)
+    if use_reference():
+        return reference(features, centroids, sizes, attention, threshold, factor)
     n, depth, height, width = features.shape
     scores = np.empty((n, len(centroids), height, width), np.float32)
     features, unit = np.ascontiguousarray(features), unit_rows(centroids)
@@ -107,7 +106,8 @@ def unit_rows(centroids: np.ndarray) -> np.ndarray:
     return unit
 
 
-def _checked(features, centroids, sizes, attention, threshold, factor) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+def check_centroid_task(features, centroids, sizes, attention, threshold, factor) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """(1,) TASK, sizes (n, 2) int32 and grid of checked arguments."""
     if features.ndim != 4 or 0 in tuple(features.shape)[1:] or str(features.dtype) not in _POINTERS:
         raise ValueError(f"features: expected a non-empty (n, c, h, w) float32 or float16, found {tuple(features.shape)} {features.dtype}")
     n, depth, height, width = features.shape
@@ -116,12 +116,10 @@ def _checked(features, centroids, sizes, attention, threshold, factor) -> tuple[
     if not isinstance(factor, (int, np.integer)) or factor < 1:
         raise ValueError(f"factor={factor!r}: expected a whole number of at least 1")
     grid = (int(factor) * height, int(factor) * width)
+    if max(grid) > LONGEST_SIDE:
+        raise ValueError(f"factor={factor!r}: expected a grid with sides up to {LONGEST_SIDE}, found {grid[0]} x {grid[1]}")
     task, sizes = check_task(np.broadcast_to(np.float32(0), (n, len(centroids), height, width)), sizes, None, attention, threshold, grid, 1)
     return task, sizes, grid
-
-
-def _host(array):
-    return array if array is None or isinstance(array, np.ndarray) else array.numpy()
 
 
 @functools.cache

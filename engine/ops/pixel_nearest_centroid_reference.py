@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .upsample_argmax_reference import bilinear_matrix, enlarge, nearest_rows
+from .upsample_argmax_reference import bilinear_matrix, enlarge, enlarge_map, nearest_rows
 
 
 def cosines(features: np.ndarray, centroids: np.ndarray, factor: int = 4) -> np.ndarray:
@@ -24,7 +24,6 @@ def pixel_nearest_centroid(features, centroids, sizes, attention=None, threshold
         rows, columns = (nearest_rows(side, int(target)) for side, target in zip(labels.shape, size))
         labels = labels[rows][:, columns]
         if attention is not None:
-            axes = [bilinear_matrix(source, int(target)) for source, target in zip(attention.shape[1:], size)]
-            labels[enlarge(attention[i], *axes).astype(np.float32) < np.float32(threshold)] = 0
-        maps.append(labels.astype(np.int32))
+            labels[enlarge_map(attention[i], size) < np.float32(threshold)] = 0
+        maps.append(np.ascontiguousarray(labels, np.int32))
     return maps

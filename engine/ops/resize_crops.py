@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from ..runtime.native import load_native
+from .backend import use_reference
 from .crop_checks import check_images, check_pixels, check_size, check_threads
 from .crop_output import MEAN, STD, TYPES, affine, check_type, result_array, words
 from .crop_table import CUT
 from .kernel_folder import kernel_folder
+from .resize_crops_reference import resize_crops as reference
+from .resize_crops_reference import resize_levels as reference_levels
 
 _HEADER = '#include "luss/resize_crops.cuh"'
 # in0 pixels, in1 images, in2 cuts, in3 axes, in4 taps. Stream 0 is Jittor's.
@@ -60,7 +63,7 @@ def resize_crops(
     from ..runtime import jt
 
     check_type(dtype, ("float32", "float16"))
-    if not jt.flags.use_cuda:
+    if use_reference() or not jt.flags.use_cuda:
         host = pixels.numpy() if isinstance(pixels, jt.Var) else pixels
         return jt.array(resize_crops_host(host, images, cuts, size, mean=mean, std=std, dtype=dtype))
     height, width = _checked(pixels, images, cuts, size)
@@ -107,6 +110,10 @@ def resize_crops_host(
     out = result_array(out, len(cuts), height, width, dtype)
     threads = check_threads(threads)
     if len(cuts) == 0:
+        return out
+    if use_reference():
+        given = np.ascontiguousarray(pixels), images, cuts, (height, width)
+        out[...] = reference_levels(*given) if dtype == "uint8" else reference(*given, mean=mean, std=std)
         return out
     pixels, images, cuts = (np.ascontiguousarray(array) for array in (pixels, images, cuts))
     at_pixels, at_images, at_cuts, *rest = (ctypes.c_void_p(array.ctypes.data) for array in (pixels, images, cuts, scale, shift, halves, out))

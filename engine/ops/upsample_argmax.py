@@ -12,7 +12,8 @@ from ..runtime.native import load_native
 from .backend import use_reference
 from .crop_checks import check_threads
 from .kernel_folder import kernel_folder
-from .upsample_argmax_reference import upsample_argmax as _reference
+from .upsample_argmax_reference import enlarge_map as reference_map
+from .upsample_argmax_reference import upsample_argmax as reference
 
 # What C++ and CUDA are told of the batch and of each image: luss_label_task and luss_label_plan of kernels/luss/label_plan.h
 TASK_FIELDS = ("n", "classes", "height", "width", "middle_height", "middle_width", "attention_height", "attention_width", "first_id")
@@ -61,13 +62,11 @@ def upsample_argmax(
     Raises: ValueError names the argument, what was expected and found: ranks, types, an empty map, a side outside 1..65536, middle < (h, w).
     Gradient: none (piecewise constant). Deterministic: the same labels on CPU and CUDA, for any number of threads.
     """
-    if use_reference():
-        return _reference(*_on_host(logits, sizes, attention, middle, grid, max_res, first_id), threshold=threshold)
     from ..runtime import jt
 
-    if not jt.flags.use_cuda:
+    if use_reference() or not jt.flags.use_cuda:
         return upsample_argmax_host(
-            _host(logits), sizes, middle=middle, attention=_host(attention), threshold=threshold, grid=grid, max_res=max_res, first_id=first_id
+            on_host(logits), sizes, middle=middle, attention=on_host(attention), threshold=threshold, grid=grid, max_res=max_res, first_id=first_id
         )
     task, sizes = check_task(logits, sizes, middle, attention, threshold, grid, first_id)
     if len(sizes) == 0:
@@ -103,6 +102,8 @@ def upsample_argmax_host(
     threads = check_threads(threads)
     if len(sizes) == 0:
         return []
+    if use_reference():
+        return reference(logits, sizes, attention, middle, grid, max_res, first_id, threshold)
     plans, pixels, _ = make_plans(task, sizes, grid, max_res)
     logits = np.ascontiguousarray(logits)
     out = np.empty(pixels, np.int32)
@@ -119,6 +120,8 @@ def enlarge_map(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if not isinstance(x, np.ndarray) or x.ndim != 2 or 0 in x.shape or x.dtype != np.float32:
         raise ValueError(f"x: expected a non-empty (h, w) float32, found {_kind(x)}")
     (height, width) = _check_sizes([size], 1)[0].tolist()
+    if use_reference():
+        return reference_map(x, (height, width))
     x, out = np.ascontiguousarray(x), np.empty((height, width), np.float32)
     library().luss_enlarge_map_cpu(_at(x), *x.shape, _at(out), height, width)
     return out
@@ -133,8 +136,10 @@ def check_task(logits, sizes, middle, attention, threshold, grid, first_id) -> t
         raise ValueError(f"logits: expected sides up to {LONGEST_SIDE} and h w up to {LARGEST_AREA}, found {_kind(logits)}")
     sizes = _check_sizes(sizes, n)
     for name, pair, least in (("middle", middle, (height, width)), ("grid", grid, (1, 1))):
-        if pair is not None and not (len(pair) == 2 and all(low <= side <= LONGEST_SIDE for low, side in zip(least, pair))):
+        if pair is not None and not (len(pair) == 2 and all(_whole(side) and low <= side <= LONGEST_SIDE for low, side in zip(least, pair))):
             raise ValueError(f"{name}: expected (rows, columns) from {least} to {LONGEST_SIDE}, found {tuple(pair)}")
+    if not _whole(first_id) or not -(1 << 31) <= first_id <= (1 << 31) - classes:
+        raise ValueError(f"first_id={first_id!r}: expected a whole number, so that all ids are below 2^31")
     map_size = (0, 0)
     if attention is not None:
         if attention.ndim != 3 or attention.shape[0] != n or 0 in tuple(attention.shape)[1:] or str(attention.dtype) != "float32":
@@ -147,7 +152,7 @@ def check_task(logits, sizes, middle, attention, threshold, grid, first_id) -> t
 def make_plans(task: np.ndarray, sizes: np.ndarray, grid, max_res: int) -> tuple[np.ndarray, int, int]:
     """(n,) PLAN, the number of all labels, and of all taps."""
     plans, totals = np.zeros(len(sizes), PLAN), np.zeros(2, np.int64)
-    library().luss_plan_labels_cpu(_at(task), _at(sizes), *(grid or (0, 0)), int(max_res), _at(plans), _at(totals))
+    library().luss_plan_labels_cpu(_at(task), _at(sizes), *map(int, grid or (0, 0)), int(max_res), _at(plans), _at(totals))
     return plans, int(totals[0]), int(totals[1])
 
 
@@ -166,12 +171,11 @@ def _check_sizes(sizes, n: int) -> np.ndarray:
     return np.ascontiguousarray(sizes, np.int32)
 
 
-def _on_host(logits, sizes, attention, middle, grid, max_res, first_id):
-    check_task(logits, sizes, middle, attention, 0.0, grid, first_id)
-    return _host(logits), np.asarray(sizes).reshape(-1, 2), _host(attention), middle, grid, max_res, first_id
+def _whole(value) -> bool:
+    return isinstance(value, (int, np.integer))
 
 
-def _host(array):
+def on_host(array):
     return array if array is None or isinstance(array, np.ndarray) else array.numpy()
 
 

@@ -35,6 +35,11 @@ def enlarge(x: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         return along_last(along_last(x.astype(np.float64).swapaxes(-1, -2), rows).swapaxes(-1, -2), columns)
 
 
+def enlarge_map(x: np.ndarray, size) -> np.ndarray:
+    """NumPy reference of engine.ops.upsample_argmax.enlarge_map."""
+    return enlarge(x, *(bilinear_matrix(source, int(target)) for source, target in zip(x.shape, size))).astype(np.float32)
+
+
 def grid_size(size, grid, max_res: int) -> tuple[int, int]:
     height, width = (int(side) for side in size)
     if grid is not None:
@@ -59,7 +64,6 @@ def upsample_argmax(logits, sizes, attention=None, middle=None, grid=None, max_r
     for i, size in enumerate(sizes):
         labels = enlarged_logits(logits[i], size, middle, grid, max_res).argmax(0) + first_id
         if attention is not None:
-            axes = [bilinear_matrix(source, int(target)) for source, target in zip(attention.shape[1:], size)]
-            labels[enlarge(attention[i], *axes).astype(np.float32) < np.float32(threshold)] = 0
-        maps.append(labels.astype(np.int32))
+            labels[enlarge_map(attention[i], size) < np.float32(threshold)] = 0
+        maps.append(np.ascontiguousarray(labels, np.int32))
     return maps

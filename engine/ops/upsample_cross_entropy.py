@@ -92,6 +92,8 @@ def check_labels(logits, labels, ignore: int | None, middle: tuple[int, int] | N
     if len(logits.shape) != 4 or 0 in logits.shape or str(logits.dtype) not in types:
         raise ValueError(f"logits: expected a non-empty (n, K, h, w) of {' or '.join(types)}, found {tuple(logits.shape)} {logits.dtype}")
     n, classes, h, w = logits.shape
+    if ignore is not None and not (isinstance(ignore, (int, np.integer)) and -(1 << 31) <= ignore < 1 << 31):
+        raise ValueError(f"ignore={ignore!r}: expected a whole number of 32 bits, or None")
     ids = np.asarray(labels)
     if ids.ndim != 3 or ids.shape[0] != n or 0 in ids.shape or ids.dtype.kind not in "iu":
         raise ValueError(f"labels: expected non-empty ({n}, H, W) integers, found {ids.shape} {ids.dtype}")
@@ -102,7 +104,8 @@ def check_labels(logits, labels, ignore: int | None, middle: tuple[int, int] | N
         if bad.any():
             other = "" if ignore is None else f" or {ignore}"
             raise ValueError(f"labels: expected ids in 0..{classes - 1}{other}, found {ids[bad].min()}..{ids[bad].max()}")
-    if middle is not None and (len(middle) != 2 or middle[0] < h or middle[1] < w):
+    whole = middle is None or all(isinstance(side, (int, np.integer)) for side in middle)
+    if middle is not None and (len(middle) != 2 or not whole or middle[0] < h or middle[1] < w):
         raise ValueError(f"middle: expected a size of at least {(h, w)}, the logits', found {tuple(middle)}")
     return np.ascontiguousarray(ids, np.int32)
 

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-
-def axis_matrix(source: int, target: int) -> np.ndarray:
-    """(target, source) float64 weights of bilinear interpolation, align_corners false."""
-    matrix = np.zeros((target, source))
-    for i in range(target):
-        position = max((i + 0.5) * source / target - 0.5, 0.0)
-        low = min(int(position), source - 1)
-        high, fraction = min(low + 1, source - 1), position - low
-        matrix[i, low] += 1 - fraction
-        matrix[i, high] += fraction
-    return matrix
+from .upsample_argmax_reference import bilinear_matrix
 
 
 def upsample_cross_entropy(logits, labels, ignore=None, middle=None):
     """Loss, accuracy and the loss's gradient by the logits: enlarged in full, in float64."""
     n, k, h, w = logits.shape
-    rows, columns = axis_matrix(h, labels.shape[1]), axis_matrix(w, labels.shape[2])
+    rows, columns = bilinear_matrix(h, labels.shape[1]), bilinear_matrix(w, labels.shape[2])
     if middle is not None:
-        rows = axis_matrix(middle[0], labels.shape[1]) @ axis_matrix(h, middle[0])
-        columns = axis_matrix(middle[1], labels.shape[2]) @ axis_matrix(w, middle[1])
+        rows = bilinear_matrix(middle[0], labels.shape[1]) @ bilinear_matrix(h, middle[0])
+        columns = bilinear_matrix(middle[1], labels.shape[2]) @ bilinear_matrix(w, middle[1])
     counts = np.ones(labels.shape, bool) if ignore is None else labels != ignore
     total = counts.sum()
     loss, right, gradient = 0.0, 0, np.zeros(logits.shape)

@@ -73,28 +73,22 @@ def vote_masks(
     """
     from ..runtime import jt
 
-    if use_reference() or not jt.flags.use_cuda:
-        several = isinstance(label_map, (list, tuple))
-        maps = [_host(one, jt) for one in label_map] if several else _host(label_map, jt)
-        given = [_host(one, jt) for one in masks] if several else _host(masks, jt)
-        for i, one in enumerate(maps if several else [maps]):
-            _check_map(i, one)
-        _check_bins(maps if several else [maps], bins)
-        found, votes = vote_masks_host(maps, given, on=on, min_area=min_area, min_share=min_share, ignore_background=ignore_background)
-        if several:
-            return [jt.array(one) for one in found], [jt.array(words(one)) for one in votes]
-        return jt.array(found), jt.array(words(votes))
+    several = isinstance(label_map, (list, tuple))
     maps, given = _lists(label_map, masks)
-    for i, one in enumerate(maps):
-        _check_map(i, one)
-    rules = _rules(on, min_area, min_share, ignore_background)
+    if use_reference() or not jt.flags.use_cuda:
+        maps, given = ([value.numpy() if isinstance(value, jt.Var) else value for value in values] for values in (maps, given))
+        _check_ids(maps, bins)
+        found, votes = vote_masks_host(maps, given, on=on, min_area=min_area, min_share=min_share, ignore_background=ignore_background)
+        found, votes = [jt.array(one) for one in found], [jt.array(words(one)) for one in votes]
+        return (found, votes) if several else (found[0], votes[0])
+    rules = check_rules(on, min_area, min_share, ignore_background)
     out, votes, lengths = _on_device(jt, maps, given, rules, bins)
     shapes = [tuple(one.shape) for one in maps]
     ends = np.cumsum([0, *(height * width for height, width in shapes)]).tolist()
     found = [out[begin:end].reshape(shape) for begin, end, shape in zip(ends, ends[1:], shapes)]
     ends = np.cumsum([0, *lengths]).tolist()
     cast = [votes[begin:end] for begin, end in zip(ends, ends[1:])]
-    return (found, cast) if isinstance(label_map, (list, tuple)) else (found[0], cast[0])
+    return (found, cast) if several else (found[0], cast[0])
 
 
 def vote_masks_host(
@@ -112,14 +106,13 @@ def vote_masks_host(
     threads: None for all cores; an image is voted on by one thread.
     Returns: the new map, and (M,) VOTE records; for lists, lists.
     """
-    rules = _rules(on, min_area, min_share, ignore_background)
+    rules = check_rules(on, min_area, min_share, ignore_background)
     threads = check_threads(threads)
     maps, given = _lists(label_map, masks)
     for i, one in enumerate(maps):
-        _check_map(i, one)
         if not isinstance(one, np.ndarray):
             raise ValueError(f"label_map[{i}]: expected a NumPy array, found {type(one).__name__}")
-    _check_bins(maps, IDS)
+    _check_ids(maps, None)
     given = [as_masks(one, maps[i].shape, f"masks of image {i}", threads=threads) for i, one in enumerate(given)]
     if use_reference():
         options = {"on": on, "min_area": min_area, "min_share": min_share, "ignore_background": ignore_background}
@@ -174,8 +167,7 @@ def _on_device(jt, maps: list, masks: list, rules: np.ndarray, bins: int | None)
         if lowest < 0 or highest >= IDS:
             raise ValueError(f"label_map: expected ids 0..{IDS - 1}, found {lowest}..{highest}")
         bins = highest + 1
-    if not 1 <= bins <= IDS:
-        raise ValueError(f"bins={bins}: expected 1..{IDS}")
+    _check_bins(bins)
     scratch = min(len(maps), _TABLES) * bins if bins > _SHARED_BINS else 1
     source = _FORMS["packed" if all(packed) else "runs"].replace("TYPE", _TYPES[str(flat.dtype)])
     data = {name: float(rules[name][0]) for name in RULES.names[:-1]}
@@ -215,18 +207,20 @@ def short_runs(masks: list[Masks]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lists(label_map, masks) -> tuple[list, list]:
-    if not isinstance(label_map, (list, tuple)):
-        return [label_map], [masks]
-    if not isinstance(masks, (list, tuple)) or len(masks) != len(label_map):
-        found = f"{len(masks)}" if isinstance(masks, (list, tuple)) else type(masks).__name__
-        raise ValueError(f"masks: expected a list with the masks of each of the {len(label_map)} maps, found {found}")
-    kinds = sorted({str(getattr(one, "dtype", type(one).__name__)) for one in label_map})
+    """Checked maps, and the masks of each."""
+    maps, given = (label_map, masks) if isinstance(label_map, (list, tuple)) else ([label_map], [masks])
+    if not isinstance(given, (list, tuple)) or len(given) != len(maps):
+        found = f"{len(given)}" if isinstance(given, (list, tuple)) else type(given).__name__
+        raise ValueError(f"masks: expected a list with the masks of each of the {len(maps)} maps, found {found}")
+    for i, one in enumerate(maps):
+        check_label_map(i, one)
+    kinds = sorted({str(one.dtype) for one in maps})
     if len(kinds) > 1:
         raise ValueError(f"label_map: expected maps of one type, found {', '.join(kinds)}")
-    return list(label_map), list(masks)
+    return list(maps), list(given)
 
 
-def _check_map(number: int, label_map) -> None:
+def check_label_map(number: int, label_map) -> None:
     shape, kind = getattr(label_map, "shape", ()), str(getattr(label_map, "dtype", type(label_map).__name__))
     if len(shape) != 2 or kind not in _TYPES:
         raise ValueError(f"label_map[{number}]: expected (H, W) uint16 or int32, found {tuple(shape)} {kind}")
@@ -234,16 +228,20 @@ def _check_map(number: int, label_map) -> None:
         raise ValueError(f"label_map[{number}]: expected at most {LARGEST - 4 * _LONGEST} pixels, found {shape[0]} x {shape[1]}")
 
 
-def _check_bins(maps: list[np.ndarray], bins: int | None) -> None:
+def _check_bins(bins: int) -> None:
+    if not isinstance(bins, (int, np.integer)) or not 1 <= bins <= IDS:
+        raise ValueError(f"bins={bins!r}: expected a whole number in 1..{IDS}")
+
+
+def _check_ids(maps: list[np.ndarray], bins: int | None) -> None:
     limit = IDS if bins is None else bins
-    if not 1 <= limit <= IDS:
-        raise ValueError(f"bins={bins}: expected 1..{IDS}")
+    _check_bins(limit)
     for i, one in enumerate(maps):
         if one.size and not (one.dtype == np.uint16 and limit == IDS) and (one.min() < 0 or one.max() >= limit):
             raise ValueError(f"label_map[{i}]: expected ids 0..{limit - 1}, found {one.min()}..{one.max()}")
 
 
-def _rules(on: str, min_area: int, min_share: float, ignore_background: bool) -> np.ndarray:
+def check_rules(on: str, min_area: int, min_share: float, ignore_background: bool) -> np.ndarray:
     if on not in _ON:
         raise ValueError(f"on={on!r}: expected one of {', '.join(_ON)}")
     if not isinstance(min_area, (int, np.integer)) or min_area < 0:
@@ -251,10 +249,6 @@ def _rules(on: str, min_area: int, min_share: float, ignore_background: bool) ->
     if not 0 <= min_share <= 1:
         raise ValueError(f"min_share={min_share!r}: expected 0..1")
     return np.array([(min_share, min(min_area, LARGEST), on == "original", bool(ignore_background), 0)], RULES)
-
-
-def _host(value, jt):
-    return value.numpy() if isinstance(value, jt.Var) else value
 
 
 @functools.cache

@@ -5,6 +5,7 @@ import pytest
 
 from engine import capi
 from tests.engine.capi.emulated import on_gpu, set_order, use_emulation
+from tests.engine.capi.test_arrays import Exchanged
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,14 @@ def test_labels_and_scores(dtype, d, k, cosine, order):
     assert np.array_equal(again.values, best) and same.values.tobytes() == score.values.tobytes()
     one, none = capi.nearest_centroid(on_gpu(x), on_gpu(centroids[1]), cosine=cosine, scored=False)
     assert none is None and one.shape == (37,) and np.array_equal(one.values, best[1])
+
+
+def test_arrays_that_have_nothing_but_dlpack():
+    rng = np.random.default_rng(4)
+    x, centroids = rng.standard_normal((9, 8)).astype(np.float32), rng.standard_normal((2, 3, 8)).astype(np.float32)
+    label, score = capi.nearest_centroid(on_gpu(x), Exchanged(centroids))
+    assert np.array_equal(label.values, capi.nearest_centroid(on_gpu(x), on_gpu(centroids))[0].values)
+    assert np.array_equal(capi.score_sums(Exchanged(score.values)).values, capi.score_sums(score).values)
 
 
 def test_no_rows_and_wrong_arguments():

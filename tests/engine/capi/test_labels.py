@@ -54,6 +54,13 @@ def test_nearest_centroids_of_pixels(dtype, gated, factor):
         capi.pixel_nearest_centroid(on_gpu(features), centroids[:, :5], SIZES)
 
 
+def test_numbers_of_numpy_are_numbers():
+    logits, gate = np.random.default_rng(9).standard_normal((2, 3, 4, 5)).astype(np.float32), np.random.default_rng(9).random((2, 8, 9), np.float32)
+    found = capi.upsample_argmax(on_gpu(logits), SIZES, attention=on_gpu(gate), threshold=np.float32(0.4), first_id=np.int64(1), max_res=np.int64(10))
+    expected = upsample_argmax_host(logits, SIZES, attention=gate, threshold=0.4, first_id=1, max_res=10)
+    assert all(np.array_equal(ours.values, theirs) for ours, theirs in zip(found, expected))
+
+
 def test_no_logits_and_wrong_ones():
     assert capi.upsample_argmax(on_gpu(np.zeros((0, 3, 2, 2), np.float32)), np.zeros((0, 2), int)) == []
     with pytest.raises(ValueError, match=r"logits: expected \(n, k, h, w\) float32 or float16, found \(2, 3\) float32"):

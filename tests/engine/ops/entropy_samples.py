@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.ops.upsample_cross_entropy_reference import axis_matrix
+from engine.ops.upsample_argmax_reference import bilinear_matrix
 
 
 def sample(seed: int, shape: tuple, size: tuple, ignore: int | None = None, scale: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
@@ -28,10 +28,10 @@ def gradient_bound(gradient: np.ndarray, labels: np.ndarray, ignore: int | None,
     so to no more than its sum over the image. Not below 1e-30, as exponentials end at 1e-38.
     """
     n, classes, h, w = gradient.shape
-    rows, columns = axis_matrix(h, labels.shape[1]), axis_matrix(w, labels.shape[2])
+    rows, columns = bilinear_matrix(h, labels.shape[1]), bilinear_matrix(w, labels.shape[2])
     if middle is not None:
-        rows = axis_matrix(middle[0], labels.shape[1]) @ axis_matrix(h, middle[0])
-        columns = axis_matrix(middle[1], labels.shape[2]) @ axis_matrix(w, middle[1])
+        rows = bilinear_matrix(middle[0], labels.shape[1]) @ bilinear_matrix(h, middle[0])
+        columns = bilinear_matrix(middle[1], labels.shape[2]) @ bilinear_matrix(w, middle[1])
     chosen = (np.arange(classes)[:, None, None] == labels[:, None]) & (True if ignore is None else (labels != ignore)[:, None])
     count = labels.size if ignore is None else max(1, (labels != ignore).sum())
     of_labels = np.einsum("yv,nkyx,xu->nkvu", rows, chosen.astype(np.float64), columns, optimize=True) / count

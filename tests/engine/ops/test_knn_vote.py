@@ -93,6 +93,8 @@ def test_bad_queries_are_refused():
     bank = LabelledBank(np.eye(4, dtype=np.float32), [0, 1, 2, 3], 4)
     with pytest.raises(ValueError, match=r"queries: expected \(M, 4\)"):
         knn_vote(jt.zeros((2, 3)), bank)
+    with pytest.raises(ValueError, match=r"queries: expected \(M, 4\) float32 as in the bank, found \(2, 4\) float16"):
+        knn_vote(jt.zeros((2, 4), "float16"), bank)
     with pytest.raises(ValueError, match="k=0"):
         knn_vote(jt.zeros((2, 4)), bank, k=0)
     with pytest.raises(ValueError, match="not finite"):

@@ -173,6 +173,19 @@ def test_runs_that_are_none_are_refused(runs, offsets, message):
     assert len(Masks((2, 5), np.array([[0, 2], [0, 10]]), np.array([0, 1, 1, 2]))) == 3
 
 
+def test_what_was_checked_stays_as_it_is():
+    """The compiled code trusts the runs: neither the caller's array nor the attribute may change them later."""
+    runs, offsets = np.array([[0, 2]], np.int32), np.array([0, 1], np.int64)
+    masks = Masks((2, 5), runs, offsets)
+    runs[0, 1] = offsets[1] = 99
+    assert masks.runs.tolist() == [[0, 2]] and masks.offsets.tolist() == [0, 1]
+    for made in (masks, masks[:], Masks.from_dense(masks.to_dense()), Masks.from_coco(masks.to_coco())):
+        with pytest.raises(ValueError, match="read-only"):
+            made.runs[0, 0] = 7
+        with pytest.raises(ValueError, match="read-only"):
+            made.offsets[0] = 7
+
+
 def test_another_order_of_masks():
     dense = sample(5, 6, 20, 30, 0.3)
     masks = Masks.from_dense(dense)

@@ -87,6 +87,7 @@ def test_no_images():
         ({"sizes": [(3, 4), (5, 6)]}, r"sizes: expected \(1, 2\)"),
         ({"attention": np.zeros((1, 4), np.float32)}, "attention: expected"),
         ({"factor": 0}, "factor=0"),
+        ({"factor": 1 << 16}, "factor=65536: expected a grid with sides up to 65536, found 131072 x 131072"),
     ],
 )
 def test_what_does_not_fit_is_refused(changed, message):

@@ -32,3 +32,5 @@ def test_wrong_rank_is_refused():
 
     with pytest.raises(ValueError, match="x: expected a non-empty"):
         upsample_bilinear(jt.zeros((2, 3)), (4, 4))
+    with pytest.raises(ValueError, match=r"size: expected \(H, W\) of at least 1, found \(4, 0\)"):
+        upsample_bilinear(jt.zeros((1, 1, 2, 3)), (4, 0))

@@ -156,6 +156,13 @@ def test_jittor_gives_the_same_and_so_does_the_reference_backend():
     assert all(np.array_equal(a, b) for a, b in zip(ours, expected))  # random numbers: no two values within rounding
 
 
+def test_whole_numbers_of_numpy_are_numbers():
+    logits = np.random.default_rng(8).standard_normal((1, 3, 2, 2)).astype(np.float32)
+    plain = upsample_argmax_host(logits, [(9, 7)], grid=(4, 5), first_id=1)
+    found = upsample_argmax_host(logits, [(9, 7)], grid=tuple(np.array([4, 5])), first_id=np.int64(1), max_res=np.int64(0))
+    assert np.array_equal(found[0], plain[0])
+
+
 def test_no_images():
     assert upsample_argmax_host(np.zeros((0, 3, 2, 2), np.float32), []) == []
     assert upsample_argmax(np.zeros((0, 3, 2, 2), np.float32), []) == []
@@ -173,6 +180,10 @@ def test_no_images():
         ({"sizes": [(65536, 65536)]}, "sizes: expected up to 2147483647 pixels an image, found 4294967296"),
         ({"middle": (1, 2)}, r"middle: expected \(rows, columns\) from \(2, 2\) to 65536, found \(1, 2\)"),
         ({"grid": (0, 2)}, r"grid: .* found \(0, 2\)"),
+        ({"grid": (2.5, 2)}, r"grid: .* found \(2.5, 2\)"),
+        ({"middle": (2, 2.5)}, r"middle: .* found \(2, 2.5\)"),
+        ({"first_id": 0.5}, "first_id=0.5: expected a whole number"),
+        ({"first_id": 2**31 - 2}, "first_id=2147483646: expected"),
         ({"attention": np.zeros((2, 4, 4), np.float32)}, r"attention: expected a non-empty \(1, h, w\) float32, found \(2, 4, 4\)"),
         ({"attention": np.zeros((1, 4, 4))}, "attention: .* float64"),
         ({"threads": 0}, "threads=0"),

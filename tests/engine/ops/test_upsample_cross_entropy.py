@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from engine.ops import upsample_cross_entropy as op
 from engine.ops.backend import backend
 from engine.ops.kernel_folder import kernel_folder
+from engine.ops.upsample_argmax_reference import bilinear_matrix
 from engine.ops.upsample_cross_entropy import RUN, axis_table, upsample_cross_entropy, upsample_cross_entropy_host
-from engine.ops.upsample_cross_entropy_reference import axis_matrix
 from engine.ops.upsample_cross_entropy_reference import upsample_cross_entropy as reference
 from engine.runtime import jt
 from engine.runtime.native import load_native
@@ -214,7 +214,7 @@ def test_runs_make_up_the_interpolation_matrix(source, middle, target):
                 matrix[next_, run["tap"] : run["tap"] + 3] += run["start"] + j * run["step"]
                 next_ += 1
     assert next_ == target and not matrix[:, source:].any()
-    wanted = axis_matrix(middle, target) @ axis_matrix(source, middle) if middle else axis_matrix(source, target)
+    wanted = bilinear_matrix(middle, target) @ bilinear_matrix(source, middle) if middle else bilinear_matrix(source, target)
     np.testing.assert_allclose(matrix[:, :source], wanted, atol=1e-6)  # 15 steps of 6e-8 / 2
     taps = runs.view(RUN)["tap"].ravel()
     assert windows.tolist() == [0, *(np.flatnonzero(np.diff(taps)) + 1).tolist(), len(runs)] and (np.diff(taps) >= 0).all()
@@ -246,6 +246,9 @@ LOGITS, LABELS = sample(0, (2, 4, 3, 3), (5, 6))
         ({"labels": LABELS + 1}, r"labels: expected ids in 0\.\.3, found 4\.\.4"),
         ({"labels": LABELS * 0 + 1000, "ignore": 999}, r"labels: expected ids in 0\.\.3 or 999, found 1000\.\.1000"),
         ({"middle": (2, 9)}, r"middle: expected a size of at least \(3, 3\), the logits', found \(2, 9\)"),
+        ({"middle": (3.5, 4)}, r"middle: expected .* found \(3.5, 4\)"),
+        ({"labels": LABELS.astype(np.int64) * 0 + 2**32, "ignore": 2**32}, "ignore=4294967296: expected a whole number of 32 bits"),
+        ({"ignore": 0.5}, "ignore=0.5"),
         ({"threads": 0}, "threads=0"),
     ],
 )

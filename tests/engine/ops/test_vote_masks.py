@@ -140,6 +140,10 @@ def test_jittor_gives_the_same():
         vote_masks([map_, 3], [masks, masks])
     with pytest.raises(ValueError, match="bins=70000: expected"):
         vote_masks(map_, masks, bins=70000)
+    with pytest.raises(ValueError, match="bins=51.5: expected a whole number"):
+        vote_masks(map_, masks, bins=51.5)
+    with pytest.raises(ValueError, match="masks: expected a list with the masks of each of the 1 maps, found Masks"):
+        vote_masks([map_], Masks.from_dense(masks))
 
 
 def test_the_reference_can_take_its_place():
@@ -176,6 +180,8 @@ def test_what_does_not_fit_is_refused():
         ((large, masks), {}, r"label_map\[0\]: expected ids 0\.\.65535, found 0\.\.65536"),
         ((map_, masks[:, :5]), {}, "masks of image 0: expected masks of 6 x 7 pixels, the map's size, found 5 x 7"),
         ((map_, "masks"), {}, "masks of image 0: expected Masks, .* found str"),
+        (([map_, map_], [masks, np.zeros((3, 1), np.uint32)]), {}, r"masks of image 1: words: expected \(M, 2\) uint32"),
+        (([map_, map_], [masks, masks.astype(int)]), {}, r"masks of image 1: masks: expected \(M, H, W\) bool or uint8"),
         (([map_, map_], [masks]), {}, "masks: expected a list with the masks of each of the 2 maps, found 1"),
         (([map_, map_.astype(np.uint16)], [masks, masks]), {}, "label_map: expected maps of one type, found int32, uint16"),
         ((map_, masks), {"on": "both"}, "on='both': expected one of current, original"),

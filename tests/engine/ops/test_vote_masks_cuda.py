@@ -18,7 +18,7 @@ DEFAULTS = {"on": "current", "min_area": 0, "min_share": 0.0, "ignore_background
 
 def kernel(maps, masks, form="runs", bins=None, order="forward", in_place=False, split=True, **options):
     """New maps and (M, 4) votes of a batch, by the kernel."""
-    rules = op._rules(*({**DEFAULTS, **options}[name] for name in DEFAULTS))
+    rules = op.check_rules(*({**DEFAULTS, **options}[name] for name in DEFAULTS))
     given = [Masks.from_dense(some) for some in masks]
     counts = [len(some) for some in given]
     table = op.image_table([one.shape for one in maps], counts)
@@ -145,7 +145,7 @@ def test_what_the_op_hands_to_the_kernel(form, bins):
     masks = [some if len(some) else np.ones((1, *some.shape[1:]), bool) for some in masks]
     given = [jt.array(Masks.from_dense(some).to_packed()) if form == "packed" else some for some in masks]
     fake = SimpleNamespace(Var=jt.Var, array=jt.array, concat=jt.concat, zeros=jt.zeros, code=code)
-    out, votes, lengths = op._on_device(fake, [jt.array(one) for one in maps], given, op._rules("original", 3, 0.25, True), bins)
+    out, votes, lengths = op._on_device(fake, [jt.array(one) for one in maps], given, op.check_rules("original", 3, 0.25, True), bins)
     expected = [reference(*pair, on="original", min_area=3, min_share=0.25, ignore_background=True) for pair in zip(maps, masks)]
     assert np.array_equal(out.numpy(), np.concatenate([pair[0].ravel() for pair in expected]))
     assert np.array_equal(votes.numpy(), np.concatenate([pair[1] for pair in expected])) and lengths == [len(some) for some in masks]
