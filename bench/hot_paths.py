@@ -3,6 +3,8 @@
     luss bench [PATH ...] [--only TEXT] [--rounds N] [--out DIR]      or      python bench/hot_paths.py, likewise
 
 Each file runs in a process of its own, so that no side finds another's threads or memory. A file that fails is named, and the others go on.
+Where there is an NVIDIA driver, the kernels are then checked and timed on the card against PyTorch, CuPy and faiss, as far as they are
+installed, by bench.gpu_check, into DIR/gpu.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.harness import OURS, ROUNDS, THREADS, Result, machine_limits
+from engine.runtime.cuda import driver_present
 
 FOLDER = Path(__file__).resolve().parent
 PREFIX = "bench_"
@@ -54,6 +57,8 @@ def main() -> int:
             failed.append(name)
     if results:
         write(Path(options.out), machine, limits, results)
+    if driver_present() and not options.paths and not run_gpu_check(Path(options.out) / "gpu"):
+        failed.append("gpu_check")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
@@ -67,6 +72,12 @@ def run_file(path: Path, rounds: int, only: str) -> list[Result] | None:
         if subprocess.run(command).returncode != 0 or not target.exists():
             return None
         return [Result(**record) for record in json.loads(target.read_text())["results"]]
+
+
+def run_gpu_check(folder: Path) -> bool:
+    """Whether all checks passed; its own lines and files say what did not."""
+    command = [sys.executable, "-m", "bench.gpu_check", "--out", str(folder.absolute())]
+    return subprocess.run(command, cwd=Path(__file__).resolve().parent.parent).returncode == 0
 
 
 def processor() -> str:

@@ -58,6 +58,23 @@ def test_an_unknown_path_is_refused_before_anything_runs(folder, monkeypatch, ca
     assert stopped.value.code == 2 and "multiplying: no such path; there are adding, broken" in capfd.readouterr().err
 
 
+def test_where_there_is_a_gpu_the_kernels_are_checked_on_it(folder, monkeypatch, capfd):
+    (folder / "bench_broken.py").unlink()
+    asked = []
+    monkeypatch.setattr(hot_paths, "driver_present", lambda: True)
+    for passed, code in ((True, 0), (False, 1)):
+        monkeypatch.setattr(hot_paths, "run_gpu_check", lambda where, passed=passed: asked.append(where) or passed)
+        assert run(monkeypatch, "--rounds", "1", "--only", "a", "--out", str(folder / "out")) == code
+    assert asked == 2 * [folder / "out" / "gpu"] and "failed: gpu_check" in capfd.readouterr().err
+
+
+def test_without_a_gpu_its_check_says_so_and_does_not_pass(tmp_path, capfd):
+    if hot_paths.driver_present():
+        pytest.skip("this machine has an NVIDIA driver")
+    assert not hot_paths.run_gpu_check(tmp_path / "gpu")
+    assert "no nvidia-smi" in capfd.readouterr().out
+
+
 def test_the_table_has_a_row_for_every_peer():
     lines = hot_paths.markdown([result()]).splitlines()
     assert lines[2] == "| op | small | 2 | numpy: 10 | 5.00 | 4 | 50 % (copy) | 1.0, 2.0 |"
