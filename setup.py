@@ -53,7 +53,8 @@ setup(
         "onednn-devel-cpu-gomp==2022.2.1" + ON_LINUX,
     ],
     extras_require={
-        "test": ["pytest>=8.0,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "ruff>=0.17,<0.18"],
+        # cmake: tests/kernels build and install libluss_kernels as its users do; the wheel puts it on the environment's PATH
+        "test": ["pytest>=8.0,<10", "pytest-timeout>=2.3,<3", "hypothesis>=6.100,<7", "ruff>=0.17,<0.18", "cmake>=3.24,<5"],
         # peers that the benchmarks time themselves against, and the picture
         "bench": ["torch>=2.0", "pytest-benchmark>=4,<6", "pycocotools>=2.0.6,<3", "matplotlib>=3.5,<4"],
     },
