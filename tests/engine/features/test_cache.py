@@ -19,12 +19,13 @@ def histories(draw):
     many = draw(st.booleans())
     calls = []
     for _ in range(draw(st.integers(1, 3))):
-        process = []
+        process, last = [], None  # the image that the latest rows belong to
         for _ in range(draw(st.integers(0, 5))):
             images = draw(st.lists(st.integers(0, 40), max_size=12, unique=many))
             ids = [image for image in images for _ in range(draw(st.integers(1, 4)) if many else 1)]
-            if not (many and process and process[-1][0] and ids and ids[0] == process[-1][0][-1]):
+            if not (many and ids and ids[0] == last):
                 process.append((ids, draw(st.booleans())))
+                last = ids[-1] if ids else last
         calls.append(process)
     options = {
         "vectors": "many" if many else "one",
