@@ -207,6 +207,10 @@ def test_nvcc_compiles_with_hardly_a_spill(tmp_path, architecture):
     spills = [int(count) for count in re.findall(r"(\d+) bytes spill stores", done.stderr)]
     # none but for the fp32 kernel's registers on sm_90, outside its inner loop
     assert len(spills) > 10 and max(spills) <= (128 if architecture == 90 else 0)
+    # Two blocks of the tensor kernel fill the shared memory of sm_75 to the last byte: not one more may be static
+    used = re.findall(r"Compiling entry function '(\w+)'.*?Used (\d+) registers([^\n]*)", done.stderr, re.DOTALL)
+    tensor = [(int(registers), rest) for name, registers, rest in used if "nearest_tensor_kernel" in name]
+    assert len(tensor) == 4 and all(registers <= 256 and "smem" not in rest for registers, rest in tensor)
 
 
 SOURCE = """#include "luss/nearest_centroid.cuh"
