@@ -126,8 +126,8 @@ private:
                 for (int p = 0; p < given.d; ++p) {
                     const float* numbers = to + static_cast<size_t>(p) * TILE_COLUMNS;
                     const vf a = load<vf>(numbers), b = load<vf>(numbers + LANES);
-                    low = multiply_add(a, a, low);
-                    high = multiply_add(b, b, high);
+                    low = fused(a, a, low);
+                    high = fused(b, b, high);
                 }
                 store(square, low);
                 store(square + LANES, high);
