@@ -89,6 +89,15 @@ def test_the_tiles_that_a_card_gets(k, name):
     check_against_float64(x, c, label, score)
 
 
+@pytest.mark.parametrize("d", [200, 390])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_many_chunks_of_the_depth(d, dtype):
+    x, c = rows_and_centroids(33, d, 37, 1, dtype, seed=d)
+    label, score = nearest(x, c, TENSOR, tile=SMALL)
+    assert [label.tobytes(), score.tobytes()] == [part.tobytes() for part in nearest(x, c, FP32)]
+    check_against_float64(x, c, label, score)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 80), st.integers(1, 70), st.integers(1, 70), st.integers(1, 3), st.booleans(), st.booleans(), st.sampled_from(DRIVERS),
        st.sampled_from([1e-12, 1e-3, 1.0, 1e4]), st.integers(0, 1000))  # fmt: skip
