@@ -6,6 +6,7 @@ import ctypes
 
 import numpy as np
 
+from ..ops.augment_crops import most_taps
 from ..ops.crop_checks import check_crops, check_images, check_size
 from ..ops.crop_labels import check_label_crops
 from ..ops.crop_output import MEAN, STD, affine, check_type
@@ -25,7 +26,6 @@ def augment_crops(
     mean: tuple[float, float, float] = MEAN,
     std: tuple[float, float, float] = STD,
     dtype: str = "float32",
-    bleed: bool = False,
 ):
     """engine.ops.augment_crops: augmented crops of decoded images. Returns: (n, 3, h, w) on the GPU. Raises: ValueError as that op does."""
     check_type(dtype, tuple(_FLOATS))
@@ -35,12 +35,11 @@ def augment_crops(
     check_crops(crops, images)
     (height, width), (scale, shift) = check_size(size), _affine(mean, std)
     out, at = place.empty((len(crops), 3, height, width), dtype)
-    sizes = (len(crops), height, width)
+    sizes = (len(crops), height, width, most_taps(crops, height, width) if len(crops) else 3)
     room = scratch_bytes("augment_crops", *sizes)
     blur = float(crops["blur"].max()) if len(crops) else 0.0
     tables = (place.upload(images), place.upload(crops))
-    call("luss_augment_crops", source.pointer, *tables, *sizes, int(bool(bleed)), blur, scale, shift, _FLOATS[dtype], at, place.scratch(room), room,
-         place.stream)  # fmt: skip
+    call("luss_augment_crops", source.pointer, *tables, *sizes, blur, scale, shift, _FLOATS[dtype], at, place.scratch(room), room, place.stream)  # fmt: skip
     return out
 
 

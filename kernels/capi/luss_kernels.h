@@ -62,12 +62,13 @@ typedef struct {
 
 /* Crops of images: cut, resized as Pillow does, flipped, jittered, grey, blurred; out = level * scale[channel] + shift[channel].
    pixels (bytes,) uint8; images (m,), each (height, width, 3); crops (n,); out (n, 3, height, width) of out_type.
-   bleed: 1 lets the filter reach over the box's edge. largest_blur: of all crops, 0..8. scale, shift: (3,) float, host.
-   Limit: n * ceil(height / 8) * ceil(width / 32) < 2^31. */
+   taps: at least 2 max(1, ceil(box height / height), ceil(box width / width)) + 1 over all crops; fewer would write over each other.
+   largest_blur: of all crops, 0..8. scale, shift: (3,) float, host.
+   Limits: n * ceil(height / 32) * ceil(width / 32) < 2^31, (taps + 2) * (height + width) < 2^31. */
 LUSS_API int luss_augment_crops(const uint8_t* pixels, const luss_image_record* images, const luss_crop_record* crops, int n, int height, int width,
-                                int bleed, float largest_blur, const float* scale, const float* shift, int out_type, void* out, void* scratch,
+                                int taps, float largest_blur, const float* scale, const float* shift, int out_type, void* out, void* scratch,
                                 size_t scratch_bytes, void* stream);
-LUSS_API size_t luss_augment_crops_scratch(int n, int height, int width);
+LUSS_API size_t luss_augment_crops_scratch(int n, int height, int width, int taps);
 
 /* Crops of label maps: out[i, y, x] = map[numbers[i]][rows[i, y], columns[i, x]].
    maps (bytes,): uint16 maps (height, width), each from an even offset on; records (m,); numbers (n,) int32; rows (n, height) and

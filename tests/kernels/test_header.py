@@ -46,7 +46,7 @@ def test_declarations_become_ctypes():
     assert result is ctypes.c_int and arguments.count(ctypes.c_void_p) == 8
     assert arguments[3:8] == [ctypes.c_int] * 4 + [ctypes.c_float] and arguments[13:] == [ctypes.c_size_t, ctypes.c_void_p]
     assert library.declarations()["luss_last_error"] == (ctypes.c_char_p, [])
-    assert library.declarations()["luss_augment_crops_scratch"] == (ctypes.c_size_t, [ctypes.c_int] * 3)
+    assert library.declarations()["luss_augment_crops_scratch"] == (ctypes.c_size_t, [ctypes.c_int] * 4)
 
 
 def test_header_names_all_arguments_as_the_definitions_do():

@@ -12,6 +12,6 @@ int main(void) {
     printf("%d %s\n", code, luss_last_error());
     code = luss_crop_labels((const uint8_t*)host, &record, host, host, host, 1, 1, 1, host, NULL);
     printf("%d %s\n", code, luss_last_error());
-    printf("scratch %lu\n", (unsigned long)luss_augment_crops_scratch(2, 4, 8));
+    printf("scratch %lu\n", (unsigned long)luss_augment_crops_scratch(2, 4, 8, 3));
     return code == LUSS_OK;
 }
