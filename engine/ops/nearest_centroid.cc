@@ -221,11 +221,12 @@ private:
     void settle(int64_t i, int r, int32_t label) {
         float& score = given.score[r * given.n + i];
         given.label[r * given.n + i] = std::max(label, 0);
-        const float* c = given.c + (static_cast<int64_t>(r) * given.k + label) * given.d;
-        if (label < 0)
+        if (label < 0) {
             score = std::numeric_limits<float>::quiet_NaN();
-        else
-            score = given.cosine ? product(x + i * given.d, c, given.d) : squared_distance(x + i * given.d, c, given.d);
+            return;
+        }
+        const float* c = given.c + (static_cast<int64_t>(r) * given.k + label) * given.d;
+        score = given.cosine ? product(x + i * given.d, c, given.d) : squared_distance(x + i * given.d, c, given.d);
     }
 };
 

@@ -99,8 +99,8 @@ struct nearest_scratch {
     }
 };
 
-/* Bytes of scratch memory that nearest_centroid needs, 256-byte aligned: mode 0 a few kB, mode 1 up to 2 * 2^27 for fp16 copies and
-   21 a row and set for lists, of at most 2^22 rows and sets. */
+/* Bytes of scratch memory that nearest_centroid needs, 256-byte aligned: mode 0 4 r k; mode 1 besides 2 r k d and of rows at a time up
+   to 2^28 for fp16 copies, 4 a row, and 15 a row and set for lists, of at most 2^22 rows and sets (4096 rows where r > 1024). */
 inline size_t nearest_centroid_scratch(int64_t n, int d, int k, int r, int mode) { return nearest_scratch(n, d, k, r, mode, 0).bytes; }
 
 /* The card at hand: its processors, and 10 * major + minor. */
