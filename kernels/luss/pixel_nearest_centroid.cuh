@@ -81,7 +81,8 @@ template <class T>
 inline cudaError_t pixel_nearest_centroid(const T* features, const float* unit, int depth, const luss_label_task& task, const luss_label_plan* plans,
                                           const float* attention, float* scores, luss_tap* taps, int32_t* out, cudaStream_t stream) {
     const int pixels = task.height * task.width;
-    const int pixel_tiles = (pixels + PIXEL_SCORE_TILE - 1) / PIXEL_SCORE_TILE, class_tiles = (task.classes + PIXEL_SCORE_TILE - 1) / PIXEL_SCORE_TILE;
+    const int pixel_tiles = (pixels + PIXEL_SCORE_TILE - 1) / PIXEL_SCORE_TILE;
+    const int class_tiles = (task.classes + PIXEL_SCORE_TILE - 1) / PIXEL_SCORE_TILE;
     const int64_t tiles = static_cast<int64_t>(pixel_tiles) * class_tiles, at_once = LABEL_CHUNK / tiles > 1 ? LABEL_CHUNK / tiles : 1;
     for (int64_t first = 0; first < task.n; first += at_once) {
         const int64_t images = task.n - first < at_once ? task.n - first : at_once;
