@@ -55,17 +55,18 @@ struct worker {
 };
 
 // Packed columns [first, last) of features (n, c, small) taken as (c, n small).
-void pack_small(const head& at, int64_t first, int64_t last, float* b) {
+void pack_small(worker& own, const head& at, int64_t first, int64_t last, float* b) {
     const int panels = tiling::panels_of(last - first);
     const size_t panel = static_cast<size_t>(at.c) * TILE_COLUMNS;
-    std::vector<float> line(static_cast<size_t>(panels) * TILE_COLUMNS, 0.0f);
+    float* line = own.u.data(); // not used yet: nothing may be allocated, and so fail, in the threads
+    std::fill(line, line + static_cast<size_t>(panels) * TILE_COLUMNS, 0.0f);
     for (int64_t c = 0; c < at.c; ++c) {
         for (int64_t j = first; j < last;) {
             const int64_t image = j / at.small(), q = j % at.small(), run = std::min(last - j, at.small() - q);
-            std::memcpy(line.data() + (j - first), at.features + (image * at.c + c) * at.small() + q, run * sizeof(float));
+            std::memcpy(line + (j - first), at.features + (image * at.c + c) * at.small() + q, run * sizeof(float));
             j += run;
         }
-        for (int p = 0; p < panels; ++p) std::memcpy(b + p * panel + c * TILE_COLUMNS, line.data() + p * TILE_COLUMNS, TILE_COLUMNS * sizeof(float));
+        for (int p = 0; p < panels; ++p) std::memcpy(b + p * panel + c * TILE_COLUMNS, line + p * TILE_COLUMNS, TILE_COLUMNS * sizeof(float));
     }
 }
 
@@ -113,7 +114,7 @@ void mix(std::vector<std::unique_ptr<worker>>& own, const head& at, float* packe
         for (int64_t tile_number = 0; tile_number < cut.tiles; ++tile_number) {
             worker& mine = *own[thread_number()];
             const int64_t begin = cut.first(tile_number), end = cut.last(tile_number);
-            pack_small(at, begin, end, mine.b.get());
+            pack_small(mine, at, begin, end, mine.b.get());
             const auto done = [&](int i, int j, const tile<TILE_ROWS>& sums) {
                 for (int k = 0; k < TILE_ROWS && first + i * TILE_ROWS + k < last; ++k) {
                     const int64_t row = first + i * TILE_ROWS + k;

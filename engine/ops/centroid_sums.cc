@@ -22,7 +22,11 @@ inline wide wide_at(const uint16_t* from) { return (wide)_mm512_cvtps_pd(_mm256_
 inline wide wide_at(const float* from) { return (wide)_mm256_cvtps_pd(load<__m128>(from)); }
 inline wide wide_at(const uint16_t* from) { return (wide)_mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)))); }
 #else
-template <class T> inline wide wide_at(const T* from) { return wide{number(from[0]), number(from[1])}; }
+template <class T> inline wide wide_at(const T* from) {
+    wide numbers;
+    for (int i = 0; i < WIDE; ++i) numbers[i] = number(from[i]);
+    return numbers;
+}
 #endif
 
 // sums[label[i]][0..width) += x[i][0..width) for all i; both have rows of d numbers.

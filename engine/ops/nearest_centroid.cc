@@ -126,8 +126,8 @@ private:
                 for (int p = 0; p < given.d; ++p) {
                     const float* numbers = to + static_cast<size_t>(p) * TILE_COLUMNS;
                     const vf a = load<vf>(numbers), b = load<vf>(numbers + LANES);
-                    low = multiply_add(a, a, low);
-                    high = multiply_add(b, b, high);
+                    low = fused(a, a, low);
+                    high = fused(b, b, high);
                 }
                 store(square, low);
                 store(square + LANES, high);
@@ -221,11 +221,12 @@ private:
     void settle(int64_t i, int r, int32_t label) {
         float& score = given.score[r * given.n + i];
         given.label[r * given.n + i] = std::max(label, 0);
-        const float* c = given.c + (static_cast<int64_t>(r) * given.k + label) * given.d;
-        if (label < 0)
+        if (label < 0) {
             score = std::numeric_limits<float>::quiet_NaN();
-        else
-            score = given.cosine ? product(x + i * given.d, c, given.d) : squared_distance(x + i * given.d, c, given.d);
+            return;
+        }
+        const float* c = given.c + (static_cast<int64_t>(r) * given.k + label) * given.d;
+        score = given.cosine ? product(x + i * given.d, c, given.d) : squared_distance(x + i * given.d, c, given.d);
     }
 };
 

@@ -16,6 +16,7 @@
    86, 90 (nvcc 13, --use_fast_math). */
 #pragma once
 #include "luss/pixel_norms.cuh"
+#include "luss/warp_sum.cuh"
 
 namespace luss {
 

@@ -1,6 +1,6 @@
 /* Sums and counts of rows per label, and sums of scores: the update step of k-means.                        hot path K3
    x (n, d) fp16 or fp32, label (n,) int32;  sums (k, d) fp64, counts (k,) int64. Labels outside 0..k - 1 count for nothing. NaN and infinity
-   stay in the sums of their label. n < 2^31 - 1, may be 0; k 1..4096; d 1..65535 * 128. Nothing waits. Gradient: none.
+   stay in the sums of their label. n < 2^31 - 1, may be 0; k 1..4096; d from 1. Nothing waits. Gradient: none.
 
    Deterministic: one order of additions, whatever the card and its scheduling. Rows are sorted by label (label_sort.cuh, stable), each label
    is cut into pieces of PIECE_ROWS rows; 4 warps take every fourth row of a piece and add it in float-float arithmetic (two_sum, after Knuth:
@@ -14,7 +14,7 @@
    Least traffic: x once and the labels, n (d words + 4). Moved: x once by rows, 128 columns at a time (256 or 512 bytes in one stretch); 16 n of
    labels and ids, 6 n of tables at k = 2048; partial sums, 16 d bytes for every 512 rows. At d = 128 fp16: 256 n least, 282 n moved: 0.91;
    at d = 2048 0.98. Goal 0.7 of copy bandwidth.
-   Versions: v1, this one; not timed: no GPU was at hand. sm_75 and later; static shared memory 12 kB, dynamic 4 k bytes, at most 16 kB. */
+   Versions: v1, this one; not timed: no GPU was at hand. sm_75 and later; static shared memory at most 8 kB, dynamic 4 k bytes, at most 16 kB. */
 #pragma once
 #include <cstdint>
 

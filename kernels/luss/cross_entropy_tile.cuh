@@ -7,18 +7,13 @@
 
 #include "luss/exact.h"
 #include "luss/launch.h"
+#include "luss/number.cuh"
 #include "luss/upsample_axis.h"
-#ifndef LUSS_CUDA_ON_CPU
-#include <cuda_fp16.h>
-#endif
 
 namespace luss {
 
 constexpr int TILE = RUN_PIXELS, ENTROPY_THREADS = 256, ENTROPY_WARPS = ENTROPY_THREADS / 32;
 constexpr float LOWEST_LOGIT = -0x1p126f; // of a shifted logit, and of classes behind K: their exponential is 0
-
-__device__ __forceinline__ float as_float(float x) { return x; }
-__device__ __forceinline__ float as_float(__half x) { return __half2float(x); }
 
 /* 2^x; relative error 2^-22 */
 __device__ __forceinline__ float power_of_two(float x) {

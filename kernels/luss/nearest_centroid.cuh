@@ -17,7 +17,7 @@
    atomics would write 8 n d bytes; centroid_sums.cuh reads x once more instead, n d words.
    Versions: v1, this one; not timed: no GPU was at hand. Tried on paper: rows resident in shared memory (d = 128: one block an SM on sm_75, no
    other to hide the epilogue); 128 x 256 tiles (halves the traffic of x, needs 240 registers of 256 threads, one block an SM).
-   sm_75 and later. Shared memory: 32.5 kB a block on sm_75, 48.5 kB from sm_80 on, two blocks an SM; the fp32 kernel 17.5 kB static. */
+   sm_75 and later. Shared memory: 32 kB a block on sm_75, 48 kB from sm_80 on, all dynamic, two blocks an SM; the fp32 kernel 17.5 kB static. */
 #pragma once
 #include <cstdint>
 
@@ -99,8 +99,8 @@ struct nearest_scratch {
     }
 };
 
-/* Bytes of scratch memory that nearest_centroid needs, 256-byte aligned: mode 0 a few kB, mode 1 up to 2 * 2^27 for fp16 copies and
-   21 a row and set for lists, of at most 2^22 rows and sets. */
+/* Bytes of scratch memory that nearest_centroid needs, 256-byte aligned: mode 0 4 r k; mode 1 besides 2 r k d and of rows at a time up
+   to 2^28 for fp16 copies, 4 a row, and 15 a row and set for lists, of at most 2^22 rows and sets (4096 rows where r > 1024). */
 inline size_t nearest_centroid_scratch(int64_t n, int d, int k, int r, int mode) { return nearest_scratch(n, d, k, r, mode, 0).bytes; }
 
 /* The card at hand: its processors, and 10 * major + minor. */
@@ -123,19 +123,18 @@ inline cudaError_t nearest_by_tensor_cores(const tensor_problem& p, const X* x, 
     cudaError_t error = cudaMemsetAsync(p.counts, 0, sizeof(int32_t) * 2 * r, stream);
     if (error == cudaSuccess) error = cudaMemsetAsync(p.candidate_counts, 0, sizeof(int32_t) * r * p.room, stream);
     if (error != cudaSuccess) return error;
-    const int shared_bytes = Tensor::stages(sm) * Tensor::STAGE_BYTES;
-    if (sm >= 80) { // with the static part more than the 48 kB that need no asking
-        const cudaFuncAttribute most = cudaFuncAttributeMaxDynamicSharedMemorySize;
-        error = cudaFuncSetAttribute(nearest_tensor_kernel<Tensor, best_two>, most, shared_bytes);
-        if (error == cudaSuccess) error = cudaFuncSetAttribute(nearest_tensor_kernel<Tensor, collect>, most, shared_bytes);
-        if (error != cudaSuccess) return error;
-    }
+    const int shared_bytes = Tensor::stages(sm) * Tensor::STAGE_BYTES; // 48 kB at most: what needs no asking
+    // Two blocks take all that sm_75 has: where L1 and shared memory divide the same memory, most of it to the latter.
+    const cudaFuncAttribute share = cudaFuncAttributePreferredSharedMemoryCarveout;
+    error = cudaFuncSetAttribute(nearest_tensor_kernel<Tensor, best_two>, share, 100);
+    if (error == cudaSuccess) error = cudaFuncSetAttribute(nearest_tensor_kernel<Tensor, collect>, share, 100);
+    if (error != cudaSuccess) return error;
     const dim3 all(blocks_for(p.n, Tensor::ROWS), r);
     const unsigned most = 4 * processors;
     const dim3 few(all.x < most ? all.x : most, r);
-    LUSS_LAUNCH((nearest_tensor_kernel<Tensor, best_two>), all, Tensor::THREADS, shared_bytes, stream, p, 0);
+    LUSS_LAUNCH((nearest_tensor_kernel<Tensor, best_two>), all, Tensor::THREADS, shared_bytes, stream, p);
     if ((error = cudaGetLastError()) != cudaSuccess) return error;
-    LUSS_LAUNCH((nearest_tensor_kernel<Tensor, collect>), few, Tensor::THREADS, shared_bytes, stream, p, 1);
+    LUSS_LAUNCH((nearest_tensor_kernel<Tensor, collect>), few, Tensor::THREADS, shared_bytes, stream, p);
     if ((error = cudaGetLastError()) != cudaSuccess) return error;
     LUSS_LAUNCH((decide_candidates_kernel<X>), few, DECIDE_THREADS, 0, stream, p, x, c);
     if ((error = cudaGetLastError()) != cudaSuccess) return error;

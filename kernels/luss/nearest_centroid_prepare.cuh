@@ -4,16 +4,10 @@
 #include <cstdint>
 
 #include "luss/mma.h"
+#include "luss/number.cuh"
+#include "luss/warp_sum.cuh"
 
 namespace luss {
-
-__device__ __forceinline__ float as_float(float value) { return value; }
-__device__ __forceinline__ float as_float(__half value) { return __half2float(value); }
-
-template <class T> __device__ __forceinline__ T warp_sum(T value) {
-    for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
-    return value;
-}
 
 constexpr int PREPARE_WARPS = 4;
 

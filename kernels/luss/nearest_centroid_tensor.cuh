@@ -14,7 +14,7 @@
    runs beside the other's HMMA: alone a warp would keep the tensor core busy 8192 / 10900 = 75 %, two together all but fill it. Left over: 919
    counted as 928 (1 %), the second pass over listed rows (1 to 6 %), first loads and last waves (5 %): 0.85 of the matrix rate expected
    at d = 128 and 0.88 from 512 on, where the epilogue is 5 % and less. By reasoning; not timed.
-   Registers (first pass, sm_75 / 80 / 86 / 90, no spills): 128 columns 248 / 240 / 240 / 232; 64 columns 182 / 160 / 160 / 158. The fp32
+   Registers (first pass, sm_75 / 80 / 86 / 90, no spills): 128 columns 254 / 248 / 248 / 234; 64 columns 180 / 158 / 158 / 154. The fp32
    kernel 125 to 128, on sm_90 with 64 to 80 bytes of spill loads. */
 #pragma once
 #include <cstdint>
@@ -29,6 +29,7 @@ template <int ROW_TILES_, int PAIRS_> struct tensor_tile {
     static constexpr int A_PIECES = ROWS * 4 / THREADS, B_PIECES = COLUMNS * 4 / THREADS; // of 16 bytes, per thread and chunk
     static constexpr int STAGE_BYTES = (ROWS + COLUMNS) * DEPTH * 2;
     __host__ __device__ static constexpr int stages(int sm) { return sm >= 80 ? 3 : 2; }
+    static_assert(2 * 2 * STAGE_BYTES <= 64 << 10, "two blocks share the 64 kB of an SM of sm_75, so the kernel has no static shared memory");
 };
 
 /* What the two passes of the tensor mode share. All of one chunk of rows. */
@@ -60,12 +61,23 @@ __device__ __forceinline__ void list_undecided(const tensor_problem& p, int rest
     p.undecided[restart * p.undecided_room + atomicAdd(p.counts + 2 * restart + 1, 1)] = static_cast<int32_t>(row);
 }
 
+/* The rows of a tile: row i of it is row [i] of x, -1 for none. `list` null: as they lie. */
+struct tile_rows {
+    const int32_t* list;
+    int64_t first, n;
+    __device__ __forceinline__ int operator[](int i) const {
+        const int64_t at = first + i;
+        return at >= n ? -1 : list ? list[at] : static_cast<int>(at);
+    }
+};
+
 /* First pass: the two best scores of ROWS_ rows of a thread's, over the columns that it sees. */
 template <class Tile> struct best_two {
     static constexpr int ROWS = 2 * Tile::ROW_TILES;
+    static constexpr bool LISTED = false; // whether it goes over listed rows
     float best[ROWS], second[ROWS];
     int id[ROWS];
-    __device__ __forceinline__ void start(const tensor_problem&, int, const int*, int64_t, int) {
+    __device__ __forceinline__ void start(const tensor_problem&, int, const tile_rows&, int) {
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) best[i] = second[i] = -INFINITY, id[i] = 0;
     }
@@ -85,10 +97,11 @@ template <class Tile> struct best_two {
 /* Second pass, over listed rows: every centroid that reaches the row's threshold becomes a candidate. */
 template <class Tile> struct collect {
     static constexpr int ROWS = 2 * Tile::ROW_TILES;
+    static constexpr bool LISTED = true;
     float threshold[ROWS];
     int64_t slot[2]; // of the thread's first row in the list; of the restart's first
-    __device__ __forceinline__ void start(const tensor_problem& p, int restart, const int* rows, int64_t first, int warp_row) {
-        slot[0] = first + warp_row, slot[1] = restart * p.room;
+    __device__ __forceinline__ void start(const tensor_problem& p, int restart, const tile_rows& rows, int warp_row) {
+        slot[0] = rows.first + warp_row, slot[1] = restart * p.room;
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
             const int row = i / 2 * 16 + i % 2 * 8;
@@ -107,7 +120,7 @@ template <class Tile> struct collect {
 template <class Tile> struct chunk_loader {
     const tensor_problem& p;
     const __half* c;
-    const int* rows; // shared: the row of x of each row of the tile, -1 for none
+    const tile_rows& rows;
     int thread, column, depth;
     uint4 held[Tile::A_PIECES > Tile::B_PIECES ? Tile::A_PIECES : Tile::B_PIECES]; // sm_75: on the way from global to shared memory
 
@@ -215,7 +228,7 @@ __device__ __forceinline__ void decide_or_list(const tensor_problem& p, int rest
 
 /* The end of a block of rows: the four lanes and two warps that share a row put together what they found. */
 template <class Tile>
-__device__ __forceinline__ void finish_rows(const tensor_problem& p, best_two<Tile>& pass, int restart, const int* rows, unsigned char* shared,
+__device__ __forceinline__ void finish_rows(const tensor_problem& p, best_two<Tile>& pass, int restart, const tile_rows& rows, unsigned char* shared,
                                             int first_row, int column_warp, float square) {
     float* best = reinterpret_cast<float*>(shared); // (2, ROWS) each
     float* second = best + 2 * Tile::ROWS;
@@ -238,26 +251,24 @@ __device__ __forceinline__ void finish_rows(const tensor_problem& p, best_two<Ti
     decide_or_list(p, restart, rows[row], high, fmaxf(low, fmaxf(second[row], second[Tile::ROWS + row])), id[later ? Tile::ROWS + row : row], square);
 }
 template <class Tile>
-__device__ __forceinline__ void finish_rows(const tensor_problem&, collect<Tile>&, int, const int*, unsigned char*, int, int, float) {}
+__device__ __forceinline__ void finish_rows(const tensor_problem&, collect<Tile>&, int, const tile_rows&, unsigned char*, int, int, float) {}
 
 /* Pass is best_two or collect; blocks (tiles, r); dynamic shared memory Tile::stages(LUSS_SM) * Tile::STAGE_BYTES. */
 template <class Tile, template <class> class Pass>
-__global__ void __launch_bounds__(Tile::THREADS, 2) nearest_tensor_kernel(const tensor_problem p, int collecting) {
+__global__ void __launch_bounds__(Tile::THREADS, 2) nearest_tensor_kernel(const tensor_problem p) {
     constexpr int STAGES = Tile::stages(LUSS_SM);
     LUSS_SHARED_BYTES(stages);
-    __shared__ int rows[Tile::ROWS];
+    constexpr bool LISTED = Pass<Tile>::LISTED;
     const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, restart = blockIdx.y;
     const int warp_row = warp / 2 * 16 * Tile::ROW_TILES, warp_column = warp % 2 * 16;
-    const int32_t* list = collecting ? p.listed + restart * p.room : nullptr;
-    const int64_t n = !collecting ? p.n : p.counts[2 * restart] < p.room ? p.counts[2 * restart] : p.room;
+    const int32_t* list = LISTED ? p.listed + restart * p.room : nullptr;
+    const int64_t n = !LISTED ? p.n : p.counts[2 * restart] < p.room ? p.counts[2 * restart] : p.room;
     const float* bias = p.bias + static_cast<int64_t>(restart) * p.kp;
 
     for (int64_t first = static_cast<int64_t>(blockIdx.x) * Tile::ROWS; first < n; first += static_cast<int64_t>(gridDim.x) * Tile::ROWS) {
-        for (int i = thread; i < Tile::ROWS; i += Tile::THREADS)
-            rows[i] = first + i >= n ? -1 : list ? list[first + i] : static_cast<int>(first + i);
-        __syncthreads();
+        const tile_rows rows = {list, first, n};
         Pass<Tile> pass;
-        pass.start(p, restart, rows, first, warp_row + lane / 4);
+        pass.start(p, restart, rows, warp_row + lane / 4);
         chunk_loader<Tile> loader = {p, p.c + static_cast<int64_t>(restart) * p.kp * p.dp, rows, thread, 0, 0, {}};
 #if LUSS_SM >= 80
         for (int stage = 0; stage < STAGES - 1; ++stage) {
@@ -298,7 +309,7 @@ __global__ void __launch_bounds__(Tile::THREADS, 2) nearest_tensor_kernel(const 
                     if (more) loader.store(part, next);
 #endif
                 }
-                if (!collecting && column == 0 && thread < Tile::ROWS) square += chunk_square(stage, thread);
+                if (!LISTED && column == 0 && thread < Tile::ROWS) square += chunk_square(stage, thread);
                 current = current + 1 == STAGES ? 0 : current + 1;
 #if LUSS_SM < 80
                 loader.advance();

@@ -16,23 +16,23 @@
 
 namespace luss {
 
-constexpr int SCORE_TILE = 64, SCORE_DEPTH = 16, SCORE_PITCH = SCORE_TILE + 4; // the pitch keeps 16-byte reads aligned
-static_assert(SCORE_TILE == 64 && SCORE_DEPTH == 16, "256 threads bring 4 numbers each of both factors");
-static_assert(LUSS_SCORE_RUN % SCORE_DEPTH == 0, "runs end between two stages");
+constexpr int PIXEL_SCORE_TILE = 64, PIXEL_SCORE_DEPTH = 16, PIXEL_SCORE_PITCH = PIXEL_SCORE_TILE + 4; // the pitch keeps 16-byte reads aligned
+static_assert(PIXEL_SCORE_TILE == 64 && PIXEL_SCORE_DEPTH == 16, "256 threads bring 4 numbers each of both factors");
+static_assert(LUSS_SCORE_RUN % PIXEL_SCORE_DEPTH == 0, "runs end between two stages");
 
 /* A block: 64 centroids x 64 pixels of one image. */
 template <class T>
 __global__ void __launch_bounds__(256, 3) centroid_scores_kernel(const T* __restrict__ features, const float* __restrict__ unit, int depth,
                                                                  int pixels, int classes, int pixel_tiles, int class_tiles,
                                                                  float* __restrict__ scores) {
-    alignas(16) __shared__ float a[SCORE_DEPTH][SCORE_PITCH]; // centroids
-    alignas(16) __shared__ float b[SCORE_DEPTH][SCORE_PITCH]; // features
+    alignas(16) __shared__ float a[PIXEL_SCORE_DEPTH][PIXEL_SCORE_PITCH]; // centroids
+    alignas(16) __shared__ float b[PIXEL_SCORE_DEPTH][PIXEL_SCORE_PITCH]; // features
     const int thread = threadIdx.x, x = thread % 16 * 4, y = thread / 16 * 4;
     const int tile = blockIdx.x % (pixel_tiles * class_tiles);
     const int64_t image = blockIdx.x / (pixel_tiles * class_tiles);
-    const int first_pixel = tile % pixel_tiles * SCORE_TILE, first_class = tile / pixel_tiles * SCORE_TILE;
+    const int first_pixel = tile % pixel_tiles * PIXEL_SCORE_TILE, first_class = tile / pixel_tiles * PIXEL_SCORE_TILE;
     // What this thread brings: features of one pixel, 4 steps of the depth apart; of 4 centroids, 16 rows apart, one step of the depth
-    const int p = thread / SCORE_TILE, column = thread % SCORE_TILE, q = thread % SCORE_DEPTH, row = thread / SCORE_DEPTH;
+    const int p = thread / PIXEL_SCORE_TILE, column = thread % PIXEL_SCORE_TILE, q = thread % PIXEL_SCORE_DEPTH, row = thread / PIXEL_SCORE_DEPTH;
     const T* from = features + (image * depth + p) * pixels + first_pixel + column;
     const float* known = unit + static_cast<int64_t>(first_class + row) * depth + q;
     const bool pixel_inside = first_pixel + column < pixels;
@@ -40,17 +40,17 @@ __global__ void __launch_bounds__(256, 3) centroid_scores_kernel(const T* __rest
     float sum[4][4], run[4][4];
 #pragma unroll
     for (int i = 0; i < 16; ++i) sum[i / 4][i % 4] = run[i / 4][i % 4] = 0;
-    for (int start = 0; start < depth; start += SCORE_DEPTH) {
+    for (int start = 0; start < depth; start += PIXEL_SCORE_DEPTH) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i, from += row_step) b[p + 4 * i][column] = pixel_inside && start + p + 4 * i < depth ? luss_number(*from) : 0;
+        for (int i = 0; i < 4; ++i, from += row_step) b[p + 4 * i][column] = pixel_inside && start + p + 4 * i < depth ? as_float(*from) : 0;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             const bool inside = start + q < depth && first_class + row + 16 * i < classes;
             a[q][row + 16 * i] = inside ? known[i * known_step] : 0;
         }
-        known += SCORE_DEPTH;
+        known += PIXEL_SCORE_DEPTH;
         __syncthreads();
-        const int steps = depth - start < SCORE_DEPTH ? depth - start : SCORE_DEPTH;
+        const int steps = depth - start < PIXEL_SCORE_DEPTH ? depth - start : PIXEL_SCORE_DEPTH;
 #pragma unroll 2
         for (int k = 0; k < steps; ++k) {
             const float down[4] = {a[k][y], a[k][y + 1], a[k][y + 2], a[k][y + 3]}; // one 16-byte read each
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(256, 3) centroid_scores_kernel(const T* __rest
             for (int i = 0; i < 16; ++i) run[i / 4][i % 4] = luss_fma(down[i / 4], across[i % 4], run[i / 4][i % 4]);
         }
         __syncthreads();
-        const int end = start + SCORE_DEPTH;
+        const int end = start + PIXEL_SCORE_DEPTH;
         if (end % LUSS_SCORE_RUN == 0 || end >= depth) {
 #pragma unroll
             for (int i = 0; i < 16; ++i) {
@@ -81,7 +81,8 @@ template <class T>
 inline cudaError_t pixel_nearest_centroid(const T* features, const float* unit, int depth, const luss_label_task& task, const luss_label_plan* plans,
                                           const float* attention, float* scores, luss_tap* taps, int32_t* out, cudaStream_t stream) {
     const int pixels = task.height * task.width;
-    const int pixel_tiles = (pixels + SCORE_TILE - 1) / SCORE_TILE, class_tiles = (task.classes + SCORE_TILE - 1) / SCORE_TILE;
+    const int pixel_tiles = (pixels + PIXEL_SCORE_TILE - 1) / PIXEL_SCORE_TILE;
+    const int class_tiles = (task.classes + PIXEL_SCORE_TILE - 1) / PIXEL_SCORE_TILE;
     const int64_t tiles = static_cast<int64_t>(pixel_tiles) * class_tiles, at_once = LABEL_CHUNK / tiles > 1 ? LABEL_CHUNK / tiles : 1;
     for (int64_t first = 0; first < task.n; first += at_once) {
         const int64_t images = task.n - first < at_once ? task.n - first : at_once;

@@ -10,11 +10,11 @@
 #pragma once
 #include "luss/enlarge4.h"
 #include "luss/launch.h"
+#include "luss/least_norm.h"
 
 namespace luss {
 
 constexpr int NORM_QUADS = 16, NORM_SLICES = 16; // a block: 64 pixels, 16 threads each for their channels
-constexpr float LEAST_NORM = 1e-12f;
 
 __device__ __forceinline__ quad load_quad(const float* at) {
     const float4 four = *reinterpret_cast<const float4*>(at);
@@ -63,12 +63,6 @@ inline cudaError_t pixel_norms(const float* features, int64_t n, int c, int h, i
     const dim3 grid(static_cast<unsigned>(n * tiles)), block(NORM_QUADS, NORM_SLICES);
     LUSS_LAUNCH(pixel_norms_kernel, grid, block, 0, stream, features, c, h, w, tiles, inverse, norms);
     return cudaGetLastError();
-}
-
-/* Sum over the 32 lanes, the same in all of them, in a fixed order. */
-__device__ __forceinline__ float warp_sum(float value) {
-    for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
-    return value;
 }
 
 /* The logistic function and its derivative from exp(-|x|), which neither overflows nor cancels. NaN stays NaN. With --use_fast_math the relative

@@ -24,11 +24,9 @@
 #include "luss/bilinear_taps.h"
 #include "luss/label_plan.h"
 #include "luss/launch.h"
-#ifndef LUSS_CUDA_ON_CPU
-#include <cuda_fp16.h>
-#endif
+#include "luss/number.cuh"
 
-LUSS_BOTH float luss_number(__half x) { return __half2float(x); }
+LUSS_BOTH float luss_number(__half x) { return luss::as_float(x); } // for bilinear_taps.h, which knows no __half
 
 namespace luss {
 
@@ -108,7 +106,7 @@ template <int TAPS, class T> __device__ inline cell_range range_of(const T* __re
     for (int t = 0; t < TAPS; ++t)
 #pragma unroll
         for (int s = 0; s < TAPS; ++s) {
-            const float v = luss_number(x[down[t] + across[s]]);
+            const float v = as_float(x[down[t] + across[s]]);
             const uint32_t size = luss_size_bits(v);
             const bool first = t == 0 && s == 0;
             range.low = first ? v : fminf(v, range.low);

@@ -1,5 +1,5 @@
 // libluss_kernels on the CPU: the C interface over the emulated kernels, with host memory for a GPU's. Called through engine.capi by
-// tests/engine/capi. In the library every file below is a translation unit of its own; names that two of them share are told apart here.
+// tests/engine/capi. In the library every file below is a translation unit of its own.
 #include <cstdio>
 
 #include "cuda_on_cpu.h"
@@ -11,13 +11,9 @@
 #include "capi/centroid_sums.cu"
 #include "capi/crop_labels.cu"
 #include "capi/label_maps.cu"
-#define SCORE_DEPTH NEAREST_SCORE_DEPTH // pixel_nearest_centroid has a constant of this name
 #include "capi/nearest_centroid.cu"
-#undef SCORE_DEPTH
 #include "capi/resize_crops.cu"
-#define as_float as_float_of_entropy // nearest_centroid has the same two functions; in the library they are in another file
 #include "capi/upsample_cross_entropy.cu"
-#undef as_float
 #include "capi/vote_masks.cu"
 
 extern "C" __attribute__((visibility("default"))) void luss_emulated_order(int order) { cuda_on_cpu::order() = static_cast<cuda_on_cpu::Order>(order); }

@@ -36,11 +36,11 @@ template <class T> inline vf rounded_words(const T* from, int have, vf& squares,
         second = load<vf>(numbers + LANES);
     }
     const __m256i low = rounded(first, lost);
-    squares = multiply_add(first, first, squares);
-    lost_squares = multiply_add(lost, lost, lost_squares);
+    squares = fused(first, first, squares);
+    lost_squares = fused(lost, lost, lost_squares);
     const __m256i high = rounded(second, lost);
-    squares = multiply_add(second, second, squares);
-    lost_squares = multiply_add(lost, lost, lost_squares);
+    squares = fused(second, second, squares);
+    lost_squares = fused(lost, lost, lost_squares);
     return (vf)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 

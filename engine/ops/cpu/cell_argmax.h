@@ -12,16 +12,12 @@
 
 namespace luss {
 
-#if defined(__AVX512BW__)
-inline vf fused(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-#elif defined(__AVX2__) && defined(__FMA__)
-inline vf fused(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-#else
-inline vf fused(vf a, vf b, vf c) {
+// Rounded once on every machine: labels are those of the CUDA path.
+inline vf fused_once(vf a, vf b, vf c) {
+    if (ROUNDINGS == 1) return fused(a, b, c);
     for (int i = 0; i < LANES; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
     return c;
 }
-#endif
 
 // The columns' taps with the weights side by side, and the first pixel of each cell: of cell i, start[i] to start[i + 1].
 struct column_taps {
@@ -146,7 +142,7 @@ template <int TAPS> class cell_labeller {
 #pragma GCC unroll 3
                     for (int t = 0; t < TAPS; ++t) {
                         const vf corner = load<vf>(&corners_[static_cast<size_t>(t * TAPS + s) * room_ + i]);
-                        v = fused(constant(weight[t], vf{}), corner, v);
+                        v = fused_once(constant(weight[t], vf{}), corner, v);
                     }
                     store(&down_[static_cast<size_t>(s) * room_ + i], v);
                 }
@@ -197,7 +193,7 @@ template <int TAPS> class cell_labeller {
     vf value(const vf (&across)[TAPS], int candidate) const {
         vf v = {};
 #pragma GCC unroll 3
-        for (int s = 0; s < TAPS; ++s) v = fused(across[s], constant(down_[static_cast<size_t>(s) * room_ + candidate], vf{}), v);
+        for (int s = 0; s < TAPS; ++s) v = fused_once(across[s], constant(down_[static_cast<size_t>(s) * room_ + candidate], vf{}), v);
         return v;
     }
 

@@ -1,18 +1,8 @@
-// exp of a vector of floats, and a * b + c rounded once where the machine has it.
+// exp of a vector of floats.
 #pragma once
 #include "lanes.h"
 
 namespace luss {
-
-typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
-
-#if defined(__AVX512BW__)
-inline vf fused(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-#elif defined(__AVX2__) && defined(__FMA__)
-inline vf fused(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-#else
-inline vf fused(vf a, vf b, vf c) { return a * b + c; }
-#endif
 
 // Relative error below 1.5e-7 for -87 <= x <= 88; 0 below; anything above 88 and for NaN.
 // x = n ln 2 + f: 3.6e-9 of the polynomial of degree 6 (fitted to the least relative error on |f| <= ln 2 / 2, coefficients in float), up to 1.5e-8

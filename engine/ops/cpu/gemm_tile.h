@@ -32,21 +32,15 @@ constexpr int ROW_GROUP = 8;
 // A word in all lanes, bit by bit (x + vf{} would cost an addition, and turn -0 into 0).
 #if defined(__AVX512BW__)
 inline vf broadcast(float x) { return (vf)_mm512_set1_ps(x); }
-inline vf multiply_add(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-constexpr int ROUNDINGS = 1; // of a multiply_add
-#elif defined(__AVX2__) && defined(__FMA__)
+#elif defined(__AVX2__)
 inline vf broadcast(float x) { return (vf)_mm256_set1_ps(x); }
-inline vf multiply_add(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-constexpr int ROUNDINGS = 1;
 #else
 inline vf broadcast(float x) { return vf{x, x, x, x}; }
-inline vf multiply_add(vf a, vf b, vf c) { return a * b + c; }
-constexpr int ROUNDINGS = 2;
 #endif
 
 // How a word of A and a word of B add to an accumulator; depth counts words.
 struct fp32_product {
-    static vf step(vf sum, vf a, vf b) { return multiply_add(a, b, sum); }
+    static vf step(vf sum, vf a, vf b) { return fused(a, b, sum); }
 };
 
 template <int ROWS> struct tile {

@@ -77,6 +77,24 @@ inline vf most(vf a, vf b) { return a > b ? a : b; }
 inline vf whole(vf v) { return floats(truncated(v)); }
 #endif
 
+// a * b + c, rounded ROUNDINGS times: once where the machine does that at full speed.
+#if defined(__AVX512BW__)
+inline vf fused(vf a, vf b, vf c) { return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+constexpr int ROUNDINGS = 1;
+#elif defined(__AVX2__) && defined(__FMA__)
+inline vf fused(vf a, vf b, vf c) { return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
+constexpr int ROUNDINGS = 1;
+#elif defined(__FP_FAST_FMAF)
+inline vf fused(vf a, vf b, vf c) {
+    for (int i = 0; i < LANES; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
+}
+constexpr int ROUNDINGS = 1;
+#else
+inline vf fused(vf a, vf b, vf c) { return a * b + c; }
+constexpr int ROUNDINGS = 2;
+#endif
+
 inline vf constant(float x, vf) { return x + vf{}; }
 inline vf select(vi yes, vf a, vf b) { return yes ? a : b; }
 inline vi lane_numbers() {

@@ -7,10 +7,9 @@
 #include <cmath>
 
 #include "enlarge4.h"
+#include "luss/least_norm.h"
 
 namespace luss {
-
-constexpr float LEAST_NORM = 1e-12f;
 
 inline int thread_number() {
 #if defined(_OPENMP)

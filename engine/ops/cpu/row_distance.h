@@ -32,11 +32,11 @@ template <class T, class Term> inline float sum_of_terms(const T* x, const float
 }
 
 template <class T> inline float squared_distance(const T* x, const float* c, int d) {
-    return sum_of_terms(x, c, d, [](vf a, vf b, vf sum) { return multiply_add(a - b, a - b, sum); });
+    return sum_of_terms(x, c, d, [](vf a, vf b, vf sum) { return fused(a - b, a - b, sum); });
 }
 
 template <class T> inline float product(const T* x, const float* c, int d) {
-    return sum_of_terms(x, c, d, [](vf a, vf b, vf sum) { return multiply_add(a, b, sum); });
+    return sum_of_terms(x, c, d, [](vf a, vf b, vf sum) { return fused(a, b, sum); });
 }
 
 // Products of float32 numbers are exact in float64, so a fused and a plain multiply-add give the same.

@@ -33,6 +33,14 @@ def test_the_sizes_of_the_method(shape):
         assert np.linalg.norm(ours - right) <= 1e-5 * np.linalg.norm(right)
 
 
+@pytest.mark.parametrize("shape", [(1, 200, 2, 3), (2, 200, 1, 1), (1, 390, 2, 2), (1, 490, 1, 3)])
+def test_sums_over_several_blocks_of_the_depth(shape):
+    """The product adds 192 channels at a time; 490 channels are two chunks of weights besides."""
+    features, weights = head_inputs(4, *shape)
+    check(features, weights)
+    check(features, weights, threads=2)
+
+
 def test_threads_and_what_is_wanted_change_no_bit():
     features, weights = head_inputs(3, 2, 530, 5, 6)
     pooled, attention = attention_head_host(features, weights, threads=1)

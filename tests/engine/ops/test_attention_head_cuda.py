@@ -13,7 +13,7 @@ from tests.engine.ops.attention_samples import head_bounds, head_inputs
 from tests.engine.ops.nvcc import ARCHITECTURES, compile_texts
 
 # Sides of 128 channels, 64 pixels, 8 of the depth: below, at, above; c of 4 k and not; images that share a tile of the small product
-SHAPES = [(1, 4, 2, 2), (2, 13, 3, 4), (1, 130, 1, 5), (3, 8, 1, 1), (1, 31, 5, 3)]
+SHAPES = [(1, 4, 2, 2), (2, 13, 3, 4), (1, 130, 1, 5), (3, 8, 1, 1), (1, 31, 5, 3), (1, 200, 1, 2)]
 
 
 def kernel(features, weights, pooled=True, attention=True, order="forward", half=False):

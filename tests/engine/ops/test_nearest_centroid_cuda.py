@@ -89,6 +89,15 @@ def test_the_tiles_that_a_card_gets(k, name):
     check_against_float64(x, c, label, score)
 
 
+@pytest.mark.parametrize("d", [200, 390])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_many_chunks_of_the_depth(d, dtype):
+    x, c = rows_and_centroids(33, d, 37, 1, dtype, seed=d)
+    label, score = nearest(x, c, TENSOR, tile=SMALL)
+    assert [label.tobytes(), score.tobytes()] == [part.tobytes() for part in nearest(x, c, FP32)]
+    check_against_float64(x, c, label, score)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 80), st.integers(1, 70), st.integers(1, 70), st.integers(1, 3), st.booleans(), st.booleans(), st.sampled_from(DRIVERS),
        st.sampled_from([1e-12, 1e-3, 1.0, 1e4]), st.integers(0, 1000))  # fmt: skip
@@ -207,6 +216,10 @@ def test_nvcc_compiles_with_hardly_a_spill(tmp_path, architecture):
     spills = [int(count) for count in re.findall(r"(\d+) bytes spill stores", done.stderr)]
     # none but for the fp32 kernel's registers on sm_90, outside its inner loop
     assert len(spills) > 10 and max(spills) <= (128 if architecture == 90 else 0)
+    # Two blocks of the tensor kernel fill the shared memory of sm_75 to the last byte: not one more may be static
+    used = re.findall(r"Compiling entry function '(\w+)'.*?Used (\d+) registers([^\n]*)", done.stderr, re.DOTALL)
+    tensor = [(int(registers), rest) for name, registers, rest in used if "nearest_tensor_kernel" in name]
+    assert len(tensor) == 4 and all(registers <= 256 and "smem" not in rest for registers, rest in tensor)
 
 
 SOURCE = """#include "luss/nearest_centroid.cuh"

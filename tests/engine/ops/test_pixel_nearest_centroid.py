@@ -22,6 +22,15 @@ def sample(seed, n, depth, height, width, count):
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 300), st.integers(1, 4), st.integers(1, 40), st.integers(1, 50), st.integers(1, 40), st.integers(1, 60), st.integers(0, 10**6))
 def test_equals_the_published_order_away_from_ties(depth, h, w, count, height, width, seed):
+    check_away_from_ties(depth, h, w, count, height, width, seed)
+
+
+@pytest.mark.parametrize("depth", [192, 193, 384, 385, 600])
+def test_equals_it_where_the_depth_takes_several_runs(depth):
+    check_away_from_ties(depth, 3, 17, 31, 25, 40, depth)
+
+
+def check_away_from_ties(depth, h, w, count, height, width, seed):
     features, centroids, _ = sample(seed, 1, depth, h, w, count)
     (found,) = pixel_nearest_centroid_host(features, centroids, [(height, width)], threads=1)
     rows, columns = (nearest_rows(side, target) for side, target in zip((4 * h, 4 * w), (height, width)))

@@ -27,7 +27,13 @@ def kernel(features, centroids, sizes, attention, threshold, order):
 
 @pytest.mark.parametrize("order", ["forward", "reverse", "random"])
 @pytest.mark.parametrize(
-    ("n", "depth", "height", "width", "count", "dtype"), [(2, 37, 3, 5, 70, "float32"), (1, 200, 2, 2, 3, "float32"), (1, 16, 5, 14, 5, "float16")]
+    ("n", "depth", "height", "width", "count", "dtype"),
+    [
+        (2, 37, 3, 5, 70, "float32"),
+        (1, 200, 2, 2, 3, "float32"),
+        (1, 390, 2, 3, 15, "float32"),
+        (1, 16, 5, 14, 5, "float16"),
+    ],
 )
 def test_labels_equal_the_cpu_path(n, depth, height, width, count, dtype, order):
     rng = np.random.default_rng(depth)
