@@ -126,10 +126,6 @@ class AttentionNet(ResNet):
         self.prototypes = linear(feat_dim, prototypes, bias=False)
         self.fbg = PixelAttention(self.channels[3])
 
-    def enlarge(self, c4):
-        """c4 at four times its size."""
-        return upsample_bilinear(c4, (4 * c4.shape[2], 4 * c4.shape[3]))
-
     def execute(self, groups):
         """Training pass over resolution groups (n_g b, 3, s, s): unit embeddings and prototype scores of all crops.
 

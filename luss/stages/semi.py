@@ -8,7 +8,6 @@ import numpy as np
 
 from engine.data import AnnotatedDataset
 from engine.ops.label_maps import enlarge_labels
-from engine.ops.upsample import upsample_bilinear
 from engine.ops.upsample_cross_entropy import upsample_cross_entropy
 from engine.runtime import LussError, jt
 from engine.runtime.seeding import seed_everything
@@ -35,7 +34,7 @@ def semi_step(net, optimizer: AdamW, x, labels: np.ndarray, lr: float, micro_bat
     total, figures = {}, {"loss": 0.0, "accuracy": 0.0}
     for first in parts:
         logits = net(x[first : first + micro_batch])
-        middle = (2 * logits.shape[2], 2 * logits.shape[3])  # what `enlarged` gives, as the published network does
+        middle = (ENLARGE * logits.shape[2], ENLARGE * logits.shape[3])
         size = (2 * middle[0], 2 * middle[1])
         small = np.stack([enlarge_labels(ids, size) for ids in labels[first : first + micro_batch]])
         loss, accuracy = upsample_cross_entropy(logits, small, IGNORE, middle)
@@ -46,11 +45,6 @@ def semi_step(net, optimizer: AdamW, x, labels: np.ndarray, lr: float, micro_bat
         figures["accuracy"] += float(accuracy.item()) / len(parts)
     optimizer.apply(total, lr)
     return figures
-
-
-def enlarged(logits):
-    """Logits as the published network returns them."""
-    return upsample_bilinear(logits, (ENLARGE * logits.shape[2], ENLARGE * logits.shape[3]))
 
 
 def run(job: Job) -> dict:

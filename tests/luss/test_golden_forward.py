@@ -145,6 +145,7 @@ def test_schedules(golden_pass):
 
 def test_pixel_attention(golden_pass):
     from engine.ops.attention_pool import pixel_norms
+    from engine.ops.upsample import upsample_bilinear
     from engine.runtime import jt
     from luss.models.layers import global_mean
 
@@ -158,7 +159,7 @@ def test_pixel_attention(golden_pass):
                 start = f"resnet18/{tag}/{threshold}/{phase}/"
                 net = build("pixelattn", init, override=zero, training=phase == "train")
                 c4 = net.features(x)
-                f, norms = net.enlarge(c4), pixel_norms(c4)
+                f, norms = upsample_bilinear(c4, (4 * c4.shape[2], 4 * c4.shape[3])), pixel_norms(c4)
                 attention = jt.sigmoid(net.fbg(c4, norms) + net.fbg.threshold)
                 golden.check(start + "fbg_input", (f / norms).numpy())
                 golden.check(start + "attention", attention.numpy())
