@@ -15,43 +15,32 @@ struct inputs {
     const float* by() { return normalize ? norms.data() : nullptr; }
 };
 
-template <class F> int guarded(int order, char* message, int room, F body) {
-    cuda_on_cpu::order() = static_cast<cuda_on_cpu::Order>(order);
-    try {
-        body();
-    } catch (const cuda_on_cpu::Fault& fault) {
-        snprintf(message, room, "%s", fault.what());
-        return 1;
-    }
-    return 0;
-}
-
 } // namespace
 
 extern "C" int luss_emulate_pixel_norms(const float* features, int n, int c, int h, int w, int inverse, float* out, int order, char* message,
                                         int room) {
-    return guarded(order, message, room, [&] {
+    return cuda_on_cpu::guarded([&] {
         Guarded<float> given(features, static_cast<size_t>(n) * c * h * w), norms(static_cast<size_t>(16) * n * h * w);
         luss::pixel_norms(given.data(), n, c, h, w, norms.data(), nullptr, inverse);
         norms.copy_to(out, "norms");
-    });
+    }, order, message, room);
 }
 
 extern "C" int luss_emulate_attention_pool(const float* features, const float* logits, const float* threshold, const float* norms, int n, int c,
                                            int h, int w, float* out, int order, char* message, int room) {
-    return guarded(order, message, room, [&] {
+    return cuda_on_cpu::guarded([&] {
         inputs given(features, logits, threshold, norms, n, c, h, w);
         Guarded<float> result(static_cast<size_t>(n) * c);
         luss::attention_pool(given.features.data(), given.logits.data(), given.threshold.data(), given.by(), n, c, h, w, result.data(), nullptr);
         result.copy_to(out, "out");
-    });
+    }, order, message, room);
 }
 
 // d_features null: not wanted.
 extern "C" int luss_emulate_attention_pool_grad(const float* features, const float* logits, const float* threshold, const float* norms,
                                                 const float* gradient, int n, int c, int h, int w, float* d_logits, float* d_threshold,
                                                 float* d_features, int order, char* message, int room) {
-    return guarded(order, message, room, [&] {
+    return cuda_on_cpu::guarded([&] {
         inputs given(features, logits, threshold, norms, n, c, h, w);
         const size_t planes = static_cast<size_t>(n) * c;
         Guarded<float> g(gradient, planes), logits_out(16 * planes * h * w), threshold_out(c), features_out(planes * h * w), shares(planes);
@@ -62,5 +51,5 @@ extern "C" int luss_emulate_attention_pool_grad(const float* features, const flo
         logits_out.copy_to(d_logits, "d_logits");
         threshold_out.copy_to(d_threshold, "d_threshold");
         if (d_features) features_out.copy_to(d_features, "d_features");
-    });
+    }, order, message, room);
 }

@@ -23,21 +23,10 @@ template <class X> static void run(const X* x, int64_t n, int d, int k, int rows
     count.copy_to(counts, "counts");
 }
 
-template <class Body> static int guarded(Body body, int order, char* message, int room) {
-    cuda_on_cpu::order() = static_cast<cuda_on_cpu::Order>(order);
-    try {
-        body();
-    } catch (const cuda_on_cpu::Fault& fault) {
-        snprintf(message, room, "%s", fault.what());
-        return 1;
-    }
-    return 0;
-}
-
 // rows: of a piece; 0 takes the launcher's. x begins `offset` numbers past an aligned address.
 extern "C" int luss_emulate_centroid_sums(const void* x, int x_half, int64_t n, int d, int k, int rows, const int32_t* label, int offset,
                                           double* sums, int64_t* counts, int order, char* message, int room) {
-    return guarded(
+    return cuda_on_cpu::guarded(
         [=] {
             if (x_half) run(static_cast<const __half*>(x), n, d, k, rows, label, offset, sums, counts);
             else run(static_cast<const float*>(x), n, d, k, rows, label, offset, sums, counts);
@@ -46,7 +35,7 @@ extern "C" int luss_emulate_centroid_sums(const void* x, int x_half, int64_t n, 
 }
 
 extern "C" int luss_emulate_score_sums(const float* score, int64_t n, int r, double* totals, int order, char* message, int room) {
-    return guarded(
+    return cuda_on_cpu::guarded(
         [=] {
             Guarded<float> scores(score, n * r);
             Guarded<double> total(r);

@@ -8,6 +8,7 @@
 // cp.async (tensor_cores.h), halves. What cannot be shown: races between blocks, speed, --use_fast_math; static shared memory is not counted.
 #pragma once
 #include <csignal>
+#include <cstdio>
 
 #include "fibers.h"
 
@@ -90,6 +91,18 @@ inline void launch(const char* name, const void* kernel, dim3 grid, dim3 block, 
     sigaction(SIGBUS, &before[1], nullptr);
     m.current = nullptr;
     if (!failure.empty()) throw Fault(std::string(name) + ": " + failure);
+}
+
+// A driver's call: `body` with its blocks and threads in this order. 0, or 1 with the fault in `message`.
+template <class Body> int guarded(Body body, int chosen, char* message, int room) {
+    order() = static_cast<Order>(chosen);
+    try {
+        body();
+    } catch (const Fault& fault) {
+        snprintf(message, room, "%s", fault.what());
+        return 1;
+    }
+    return 0;
 }
 
 } // namespace cuda_on_cpu

@@ -96,19 +96,8 @@ __global__ void atomics(int* out) {
     out[threadIdx.x] = static_cast<int>(f) + 100 * largest + 10000 * swapped + (count == (1ull << 40) + 192 ? 100000 : 0);
 }
 
-template <class Body> static int guarded(Body body, int order, char* message, int room) {
-    cuda_on_cpu::order() = static_cast<cuda_on_cpu::Order>(order);
-    try {
-        body();
-    } catch (const cuda_on_cpu::Fault& fault) {
-        snprintf(message, room, "%s", fault.what());
-        return 1;
-    }
-    return 0;
-}
-
 extern "C" int luss_run_operations(int what, int value, const int* in, int in_count, int* out, int out_count, int order, char* message, int room) {
-    return guarded(
+    return cuda_on_cpu::guarded(
         [=] {
             Guarded<int> from(in, in_count), result(out, out_count);
             int *source = from.data(), *to = result.data();
@@ -130,7 +119,7 @@ extern "C" int luss_run_operations(int what, int value, const int* in, int in_co
 }
 
 extern "C" int luss_run_multiply(const half* a, const half* b, float* c, int steps, int order, char* message, int room) {
-    return guarded(
+    return cuda_on_cpu::guarded(
         [=] {
             Guarded<half> left(a, 128 * steps), right(b, 64 * steps);
             Guarded<float> sum(c, 128);
