@@ -27,9 +27,9 @@ inline vfixed fixed_at(const uint16_t* from, float scale) { return fixed_of(_mm2
 // first, in float64 beside 1.5 * 2^52, whose last bit is 1.
 inline vfixed fixed_of(__m128 v, float scale) {
     v = _mm_mul_ps(v, _mm_set1_ps(scale));
-    const __m128i high = _mm_cvttps_epi32(_mm_mul_ps(v, _mm_set1_ps(0x1p-32f)));
-    const __m128 low = _mm_sub_ps(v, _mm_mul_ps(_mm_cvtepi32_ps(high), _mm_set1_ps(0x1p32f)));
-    const __m256d beside = _mm256_set1_pd(0x1.8p52);
+    const __m128i high = _mm_cvttps_epi32(_mm_mul_ps(v, _mm_set1_ps(1 / 4294967296.0f)));
+    const __m128 low = _mm_sub_ps(v, _mm_mul_ps(_mm_cvtepi32_ps(high), _mm_set1_ps(4294967296.0f)));
+    const __m256d beside = _mm256_set1_pd(6755399441055744.0);
     const __m256i rounded = _mm256_sub_epi64(_mm256_castpd_si256(_mm256_add_pd(_mm256_cvtps_pd(low), beside)), _mm256_castpd_si256(beside));
     return (vfixed)_mm256_add_epi64(rounded, _mm256_slli_epi64(_mm256_cvtepi32_epi64(high), 32));
 }
