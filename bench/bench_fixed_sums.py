@@ -76,7 +76,7 @@ def cases() -> list[Case]:
     found = []
     for d, k in SIZES:
         moved = 4.0 * N * (d + 1) + 8.0 * k * (d + 1)
-        found.append(Case("fixed_sums", f"d={d} K={k}", partial(all_rows, d, k), N * d, moved, {"centroid_sums": 1.0}))
+        found.append(Case("fixed_sums", f"d={d} K={k}", partial(all_rows, d, k), N * d, moved))
     for d, k in SIZES:
         rows = SETS * N * MOVED
         moved = 8.0 * SETS * N + 4.0 * rows * d + 2 * 8.0 * min(2 * rows, SETS * k) * (d + 1)  # labels, rows, the sums that change
