@@ -51,8 +51,8 @@ def minibatch_kmeans(
     rows of a step together move it to the mean of what it has had, which is how it is computed. The first row of a centroid replaces it. Centroids
     that no row is nearest to stay; nothing is split. The objective may rise from step to step.
 
-    Rows belong to (seed, iteration, place in the batch), and sums are exact in fixed point: the same result for any number of threads and processes, which
-    share the batch. Random access: `batch` rows are read from all over the data in each step.
+    Rows belong to (seed, iteration, place in the batch), and sums are exact in fixed point: the same result for any number of threads and
+    processes, which share the batch. Random access: `batch` rows are read from all over the data in each step.
 
     Args:
         rows: total, dim; gather(numbers) of any process's rows.

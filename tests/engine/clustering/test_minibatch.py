@@ -61,7 +61,7 @@ def test_same_centroids_for_any_number_of_processes(batch):
 def test_it_finds_groups_and_leaves_its_arguments_alone():
     before = STARTS.copy()
     found, records = alone(STARTS, 30, 200, 0)
-    assert (STARTS == before).all()
+    assert np.array_equal(STARTS, before)
     full = [((X[:, None].astype(np.float64) - c) ** 2).sum(-1).min(1).sum() for c in (STARTS[0], found[0])]
     assert full[1] < full[0] and records[-2].objective < records[0].objective
     assert (alone(STARTS, 0, 200, 0)[0] == STARTS).all()
