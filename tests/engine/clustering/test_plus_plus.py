@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.clustering.chosen_distances import ChosenDistances, exact_totals
 from engine.clustering.counter_draws import PICK, RACE, uniforms, words
-from engine.clustering.parallel_plus_plus import _weighted_plus_plus, parallel_plus_plus, parallel_plus_plus_rows
+from engine.clustering.parallel_plus_plus import _picked, _weighted_plus_plus, parallel_plus_plus, parallel_plus_plus_rows
 from engine.clustering.plus_plus import plus_plus, plus_plus_rows, race
 from engine.clustering.starts import random_rows
 from engine.runtime.errors import LussError
@@ -228,6 +228,15 @@ def test_both_are_better_starts_than_random_rows():
     for choose in (plus_plus_rows, parallel_plus_plus_rows):
         found = np.mean([cost(x, x[line]) for line in alone(x, lambda r, e, c=choose: c(r, 40, 8, 0, e))])
         assert found < 0.5 * random  # random rows leave out 1/e of the groups; the draws by distance hardly any
+
+
+def test_a_round_picks_each_row_by_squared_distance_alone():
+    distance = np.repeat(np.array([0, 0.5, 1, 2, 8, 100], np.float32), 3000)
+    picked = np.bincount(_picked(distance, 0.1, 2, 0, 3, 50) - 50, minlength=18000)
+    assert picked.max() == 1
+    chance = np.minimum(0.1 * np.array([0, 0.5, 1, 2, 8, 100]), 1)
+    spread = np.sqrt(3000 * chance * (1 - chance))
+    assert (abs(picked.reshape(6, 3000).sum(1) - 3000 * chance) <= 5 * spread).all()
 
 
 def test_candidates_are_reduced_by_weight_times_squared_distance():
