@@ -14,7 +14,8 @@ def random_rows(n: int, clusters: int, seed: int, restart: int) -> np.ndarray:
     """Row numbers that faiss.Clustering takes as first centroids in restart number `restart`, counted from 0.
 
     faiss permutes all n numbers (Fisher & Yates) and takes the first ones; here only what the first `clusters` swaps touch is kept: O(clusters)
-    memory and time. For n == clusters faiss draws nothing and copies the rows in their order.
+    memory and time. For n == clusters faiss draws nothing and copies the rows in their order. As in faiss 1.7 to 1.15; its main branch draws a number
+    below n by a multiplication in place of the remainder since, which gives other rows.
 
     Args:
         n: rows, 1 to 2^31 - 1. clusters: 1 to n.
