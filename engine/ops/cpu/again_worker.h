@@ -38,7 +38,7 @@ public:
 
     again_worker(const again_problem<ROWS>& given, const T* x, int64_t n, int32_t* label, float* lower)
         : given(given), d(given.depth), n(n), x(x), label(label), lower(lower), rows(rows_of_chunk(d)), waiting(rows.size()), sorted(rows.size()),
-          starts(given.sets[0]->panels + 2), packed(static_cast<size_t>(MOST_PANELS) * TILE_COLUMNS * Scores::words(d)),
+          starts(given.count + given.sets[0]->panels + 1), packed(static_cast<size_t>(MOST_PANELS) * TILE_COLUMNS * Scores::words(d)),
           partial(gemm_partial<ROWS>(MOST_PANELS)), states(MOST_PANELS), scanned(given.count) {
         relative = (d / (2 * LANES) + 12) * U * ROUNDINGS; // of a float32 sum of squares: row_distance.h adds d / (2 LANES) of them to a lane
         product_error = (d / (2 * LANES) + 8) * U * ROUNDINGS * 1.01;
@@ -56,8 +56,8 @@ public:
             lowers = lower + r * n + first;
             int left = 0;
             for (int i = 0; i < count; ++i) look(i, left);
-            sort_by_panels(left);
-            for (int i = 0; i < left; i += MOST_PANELS * TILE_COLUMNS) meet(sorted.data() + i, std::min(left - i, MOST_PANELS * TILE_COLUMNS));
+            sort(left);
+            for (int i = 0; i < left; i += MOST_PANELS * TILE_COLUMNS) meet(waiting.data() + i, std::min(left - i, MOST_PANELS * TILE_COLUMNS));
         }
     }
 
@@ -65,6 +65,7 @@ private:
     struct row {
         float step;
         int32_t start;                       // of its column's sums
+        double per_step;                     // 1 / step
         double square, norm, full_norm, off; // |y|^2 as computed; upper bounds of |y|, |x| and e
     };
     struct open_row {
@@ -101,6 +102,7 @@ private:
         if (Scores::ROUNDS_ROWS) {
             const rounded_row found = round_row(from, given.middle.data(), d, space.data(), bytes.data() + static_cast<size_t>(i) * int8_stride(d));
             to.step = found.step;
+            to.per_step = 1.0 / found.step;
             to.start = -128 * found.sum;
             to.square = found.square;
             to.norm = std::sqrt(to.square) * (1 + relative) + unseen;
@@ -112,6 +114,7 @@ private:
         }
 #endif
         to.step = 1;
+        to.per_step = 1;
         to.start = 0;
         to.square = sum_of_terms(from, given.middle.data(), d, [](vf a, vf, vf sum) { return fused(a, a, sum); });
         to.full_norm = to.norm = std::sqrt(to.square) * (1 + relative) + unseen;
@@ -163,17 +166,21 @@ private:
     static constexpr double MOST_OF_A_SET = 0.65; // a longer prefix is not worth the bound that meeting all gives: simulated
     static float left_of(float bound, float drift) { return rounded_down(static_cast<double>(bound) - drift); }
 
-    // The longest prefixes first.
-    void sort_by_panels(int count) {
-        std::fill(starts.begin(), starts.end(), 0);
-        for (int i = 0; i < count; ++i) ++starts[waiting[i].panels];
+    // The longest prefixes first; of equal ones, by the place of their own centroid: what is noted comes together in few tiles.
+    void sort(int count) {
+        counting_sort(waiting, sorted, count, given.count + 1, [&](const open_row& entry) { return entry.own < 0 ? given.count : set->rank[entry.own]; });
+        counting_sort(sorted, waiting, count, set->panels + 1, [&](const open_row& entry) { return set->panels - entry.panels; });
+    }
+    template <class Key> void counting_sort(const std::vector<open_row>& from, std::vector<open_row>& to, int count, int keys, Key&& key) {
+        starts.assign(keys, 0);
+        for (int i = 0; i < count; ++i) ++starts[key(from[i])];
         int before = 0;
-        for (int p = set->panels; p >= 0; --p) {
-            const int here = starts[p];
-            starts[p] = before;
+        for (int& start : starts) {
+            const int here = start;
+            start = before;
             before += here;
         }
-        for (int i = 0; i < count; ++i) sorted[starts[waiting[i].panels]++] = waiting[i];
+        for (int i = 0; i < count; ++i) to[starts[key(from[i])]++] = from[i];
     }
 
     void meet(const open_row* entries, int count) {
@@ -209,11 +216,9 @@ private:
         pack_vectors(at, count, d, to);
     }
 
-    double units(const row& of) const { return 1 / (static_cast<double>(of.step) * set->step); }
-
     void begin(const open_row& entry, near_centroids& state, int j) const {
         const row& of = rows[entry.at];
-        const double unit = units(of);
+        const double unit = of.per_step * set->per_step;
         // 8 roundings touch the offset; (d + 8) products may vanish below 2^-149; twice the noise of float64
         const double doubt = (8 * U * set->largest_offset + (d + 8) * 2.9e-45 + 2 * noise(of)) * unit + 1e-30;
         state.g[j] = static_cast<float>(unit);
@@ -246,7 +251,7 @@ private:
         double nearest = std::numeric_limits<double>::infinity(); // squared, of all others
         if (given.cosine) return;
         const row& of = rows[i];
-        nearest = of.square * (1 - relative) - 2 * (static_cast<double>(state.other[j]) + state.doubt[j]) / units(of);
+        nearest = of.square * (1 - relative) - 2 * (static_cast<double>(state.other[j]) + state.doubt[j]) * (static_cast<double>(of.step) * set->step);
         for (int at = 0; at < count; ++at)
             if (ids[at] != labels[i]) nearest = std::min(nearest, seen[at].low);
         const float unmet = panels < set->panels ? left_of(lowers[i], set->lead[panels]) : INFINITE;

@@ -47,15 +47,15 @@ template <int ROWS> struct drifting_set {
     const float* c;
     int depth, count, panels;
     bool cosine;
-    std::vector<int32_t> id;                   // of the rows of the panels
+    std::vector<int32_t> id, rank;             // of the rows of the panels; of the centroids: their rows
     std::vector<float> lead;                   // (panels + 1) rounded up: no centroid of this or a later panel has moved further
     std::vector<float> packed;                 // (panels, words, ROWS)
     std::vector<float> spread, offset, weight; // n; o, infinite for those that never win; the centroid's step relative to the largest
     std::vector<double> half_norm;             // |c|^2 / 2 (cosine: 0) in float64, as nearest_centroid.cc decides with
-    double step = 1, largest_offset = 0, largest_norm = 0;
+    double step = 1, per_step = 1, largest_offset = 0, largest_norm = 0;
 
     drifting_set(const float* c, const float* before, const float* middle, int k, int d, bool cosine, bool int8)
-        : c(c), depth(d), count(k), panels((k + ROWS - 1) / ROWS), cosine(cosine), id(k), lead(panels + 1, 0.f) {
+        : c(c), depth(d), count(k), panels((k + ROWS - 1) / ROWS), cosine(cosine), id(k), rank(k), lead(panels + 1, 0.f) {
         sort_by_drift(before);
         const size_t rows = static_cast<size_t>(panels) * ROWS;
         spread.assign(rows, 0.f);
@@ -112,6 +112,7 @@ private:
         std::iota(id.begin(), id.end(), 0);
         std::stable_sort(id.begin(), id.end(), [&](int a, int b) { return drift[a] > drift[b]; });
         for (int i = 0; i < panels; ++i) lead[i] = drift[id[i * ROWS]];
+        for (int at = 0; at < count; ++at) rank[id[at]] = at;
         id.resize(static_cast<size_t>(panels) * ROWS, -1);
     }
 
@@ -127,6 +128,7 @@ private:
             steps[j] = largest / 127;
         }
         step = std::max(*std::max_element(steps.begin(), steps.end()), 1e-20);
+        per_step = 1 / step;
         for (int at = 0; at < count; ++at) {
             const int j = id[at];
             if (square[j] != square[j]) continue;

@@ -9,8 +9,8 @@
 namespace luss {
 
 struct near_centroids {
-    static constexpr int ROOM = 24;
-    alignas(64) float e[TILE_COLUMNS], g[TILE_COLUMNS], least[TILE_COLUMNS], other[TILE_COLUMNS];
+    static constexpr int ROOM = 64;
+    float e[TILE_COLUMNS], g[TILE_COLUMNS], least[TILE_COLUMNS], other[TILE_COLUMNS];
     float doubt[TILE_COLUMNS]; // w: what the computed value may be below the bound, or a score in float64 above it
     int32_t own[TILE_COLUMNS], start[TILE_COLUMNS], found[TILE_COLUMNS];
     int32_t id[TILE_COLUMNS][ROOM];
@@ -23,21 +23,19 @@ struct near_centroids {
         for (int v = 0; v < 2; ++v) {
             const vf en = load<vf>(e + v * LANES), go = load<vf>(g + v * LANES), limit = load<vf>(least + v * LANES);
             vf rest = load<vf>(other + v * LANES);
-            uint32_t hits = 0;
-            uint16_t near[ROWS];
+            lanes all = every_lane();
 #pragma GCC unroll 16
-            for (int i = 0; i < ROWS; ++i) {
-                const vf bound = value_of<Scores>(sum.at[i][v], en, go, weight[i], spread[i], offset[i]);
-                near[i] = static_cast<uint16_t>(split(bound, limit, rest));
-                hits |= near[i];
-            }
+            for (int i = 0; i < ROWS; ++i)
+                all &= keep_below(value_of<Scores>(sum.at[i][v], en, go, weight[i], spread[i], offset[i]), limit, rest);
             store(other + v * LANES, rest);
-            if (hits == 0) continue;
-            for (int i = 0; i < ROWS; ++i) {
-                if (near[i] == 0) continue;
+            if (all == every_lane()) continue;
+            for (int i = 0; i < ROWS; ++i) { // again: to hold twelve vectors and masks back for this costs more
+                const vf bound = value_of<Scores>(sum.at[i][v], en, go, weight[i], spread[i], offset[i]);
+                uint32_t bits = at_least(bound, limit);
+                if (bits == 0) continue;
                 float bounds[LANES];
-                store(bounds, value_of<Scores>(sum.at[i][v], en, go, weight[i], spread[i], offset[i]));
-                for (uint32_t bits = near[i]; bits != 0; bits &= bits - 1) {
+                store(bounds, bound);
+                for (; bits != 0; bits &= bits - 1) {
                     const int lane = __builtin_ctz(bits);
                     note(v * LANES + lane, set.id[first + i], bounds[lane], spread[i]);
                 }
@@ -50,19 +48,28 @@ private:
         return fused(Scores::value(sum), broadcast(weight), fused(en, broadcast(spread), -(go * broadcast(offset))));
     }
 
-    // Bits of the values not below `limit` (NaN is below); the largest of the others goes into `rest`.
+    // The lanes where value is below `limit`, or NaN; the largest of those goes into `rest`.
 #if defined(__AVX512BW__)
-    static uint32_t split(vf value, vf limit, vf& rest) {
-        const __mmask16 near = _mm512_cmp_ps_mask((__m512)value, (__m512)limit, _CMP_GE_OQ);
-        rest = (vf)_mm512_mask_max_ps((__m512)rest, static_cast<__mmask16>(~near), (__m512)value, (__m512)rest);
-        return near;
+    using lanes = __mmask16;
+    static lanes every_lane() { return 0xffff; }
+    static lanes keep_below(vf value, vf limit, vf& rest) {
+        const lanes below = _mm512_cmp_ps_mask((__m512)value, (__m512)limit, _CMP_NGE_UQ);
+        rest = (vf)_mm512_mask_max_ps((__m512)rest, below, (__m512)value, (__m512)rest);
+        return below;
     }
+    static uint32_t at_least(vf value, vf limit) { return _mm512_cmp_ps_mask((__m512)value, (__m512)limit, _CMP_GE_OQ); }
 #else
-    static uint32_t split(vf value, vf limit, vf& rest) {
+    using lanes = uint32_t;
+    static lanes every_lane() { return (1u << LANES) - 1; }
+    static lanes keep_below(vf value, vf limit, vf& rest) {
         const vi near = value >= limit;
         rest = select(near, rest, most(value, rest));
+        return every_lane() ^ bits_of(near);
+    }
+    static uint32_t at_least(vf value, vf limit) { return bits_of(value >= limit); }
+    static uint32_t bits_of(vi mask) {
         uint32_t bits = 0;
-        for (int i = 0; i < LANES; ++i) bits |= static_cast<uint32_t>(near[i] & 1) << i;
+        for (int i = 0; i < LANES; ++i) bits |= static_cast<uint32_t>(mask[i] & 1) << i;
         return bits;
     }
 #endif
