@@ -8,6 +8,7 @@ import numpy as np
 
 from ..ops.nearest_centroid import nearest_centroid_host
 from ..runtime.errors import LussError
+from ..runtime.exchange import Exchange
 
 _PART = 1 << 16
 
@@ -45,12 +46,12 @@ class ChosenDistances:
                 np.copyto(self.label[:, part], label + np.asarray(before, np.int32)[:, None], where=nearer)
             np.minimum(self.distance[:, part], distance, out=self.distance[:, part])
 
-    def totals(self, exchange) -> np.ndarray:
+    def totals(self, exchange: Exchange) -> np.ndarray:
         """(R,) float64 sums of `distance` over the rows of all processes."""
         return exact_totals(self.distance, self._rows.total, exchange)
 
 
-def exact_totals(values: np.ndarray, count: int, exchange) -> np.ndarray:
+def exact_totals(values: np.ndarray, count: int, exchange: Exchange) -> np.ndarray:
     """(R,) float64 sums of (R, n) non-negative float32 over all processes, the same bits for every division of the `count` columns among them.
 
     Values are added as whole numbers of 2^-bits, bits so chosen that the largest keeps 40 or more with up to 2^22 values: float32 has 24.
@@ -61,7 +62,7 @@ def exact_totals(values: np.ndarray, count: int, exchange) -> np.ndarray:
     return np.ldexp(exchange.sum(np.array(own, np.int64)).astype(np.float64), -np.array(bits))
 
 
-def largest_of(values: np.ndarray, exchange) -> np.ndarray:
+def largest_of(values: np.ndarray, exchange: Exchange) -> np.ndarray:
     """(R,) float64: the largest of each (R, n) row of non-negative values over all processes; 0 where there is none."""
     found = np.zeros((exchange.size, len(values)), np.float64)
     found[exchange.rank] = values.max(axis=1, initial=0)

@@ -10,6 +10,7 @@ import numpy as np
 from ..ops.fixed_sums import MOST_BITS, fixed_sums_host
 from ..ops.nearest_centroid import nearest_centroid_host
 from ..runtime.errors import LussError
+from ..runtime.exchange import Exchange
 from .chosen_distances import exact_totals, fixed_bits, largest_of
 from .counter_draws import BATCH, words
 from .plus_plus import OnPass, Stop, ask
@@ -39,7 +40,7 @@ def minibatch_kmeans(
     iterations: int,
     batch: int,
     seed: int,
-    exchange,
+    exchange: Exchange,
     *,
     on_pass: OnPass | None = None,
     stop: Stop | None = None,
@@ -97,7 +98,7 @@ def _move(centroids: np.ndarray, sums: np.ndarray, counts: np.ndarray, seen: np.
     centroids[hit] = before + (sums[hit] - counts[hit, None] * before) / seen[hit, None]
 
 
-def _bits(x: np.ndarray, batch: int, exchange) -> int:
+def _bits(x: np.ndarray, batch: int, exchange: Exchange) -> int:
     """Fixed-point bits for sums of a batch, the same in all processes."""
     largest = float(largest_of(np.abs(x).reshape(1, -1), exchange)[0])
     bits = min(MOST_BITS, fixed_bits(batch, largest)) if np.isfinite(largest) else -1

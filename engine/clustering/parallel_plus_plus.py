@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops.nearest_centroid import nearest_centroid_host
+from ..runtime.exchange import Exchange
 from .chosen_distances import ChosenDistances, parts
 from .counter_draws import PICK, RECLUSTER, uniforms
 from .plus_plus import OnPass, Stop, ask, check_request, filled, gather_sets, race
@@ -16,7 +17,7 @@ def parallel_plus_plus(
     clusters: int,
     restarts: int,
     seed: int,
-    exchange,
+    exchange: Exchange,
     *,
     oversampling: float = 2.0,
     rounds: int = 5,
@@ -89,7 +90,7 @@ def _picked(distance: np.ndarray, expected: float, seed: int, restart: int, turn
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _joined(own: list[np.ndarray], exchange) -> list[np.ndarray]:
+def _joined(own: list[np.ndarray], exchange: Exchange) -> list[np.ndarray]:
     """Of each restart the numbers found by all processes, by rank, which is in ascending order."""
     counts = np.zeros((len(own), exchange.size), np.int64)
     counts[:, exchange.rank] = [len(found) for found in own]
@@ -108,7 +109,7 @@ def _even(new: list[np.ndarray], candidates: list[np.ndarray]) -> np.ndarray:
     return np.stack([np.concatenate([found, np.full(most - len(found), row, np.int64)]) for found, row in zip(new, last)])
 
 
-def _weights(near: ChosenDistances, candidates: list[np.ndarray], exchange) -> np.ndarray:
+def _weights(near: ChosenDistances, candidates: list[np.ndarray], exchange: Exchange) -> np.ndarray:
     """(R, C) int64: rows nearest to each candidate; 0 for a duplicate of an earlier one, and beyond a restart's candidates."""
     most = max(len(found) for found in candidates)
     return exchange.sum(np.stack([np.bincount(label, minlength=most) for label in near.label]).astype(np.int64))

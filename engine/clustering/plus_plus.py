@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..runtime.exchange import Exchange
 from ..runtime.interrupt import Interrupted
 from .chosen_distances import ChosenDistances, parts
 from .counter_draws import RACE, uniforms
@@ -20,7 +21,7 @@ def plus_plus(
     clusters: int,
     restarts: int,
     seed: int,
-    exchange,
+    exchange: Exchange,
     *,
     on_pass: OnPass | None = None,
     stop: Stop | None = None,
@@ -105,7 +106,7 @@ def check_request(rows, clusters: int, restarts: int) -> None:
         raise ValueError(f"restarts: expected at least 1, found {restarts}")
 
 
-def _winners(arrivals: list[tuple[float, int]], exchange) -> np.ndarray:
+def _winners(arrivals: list[tuple[float, int]], exchange: Exchange) -> np.ndarray:
     """(R,) rows that came first in any process. Times are not negative, so their bits are in order as integers, and add exactly with zeros."""
     found = np.zeros((exchange.size, 2, len(arrivals)), np.int64)
     found[exchange.rank, 0] = np.array([time for time, _ in arrivals], np.float64).view(np.int64)

@@ -9,7 +9,8 @@ from engine.clustering.counter_draws import BATCH, words
 from engine.clustering.minibatch import minibatch_kmeans
 from engine.runtime.errors import LussError
 from engine.runtime.interrupt import Interrupted
-from tests.engine.clustering.fake_rows import ArrayRows, on_ranks, same_everywhere
+from tests.engine.clustering.fake_rows import ArrayRows, same_everywhere
+from tests.engine.clustering.thread_exchange import run_ranks
 
 RANDOM = np.random.default_rng(3)
 X = (RANDOM.standard_normal((8, 5))[RANDOM.integers(0, 8, 900)] * 2 + 0.3 * RANDOM.standard_normal((900, 5))).astype(np.float32)
@@ -17,7 +18,7 @@ STARTS = X[RANDOM.permutation(900)[:18]].reshape(2, 9, 5)
 
 
 def alone(*arguments, x=X, **options):
-    return on_ranks(1, lambda rank, exchange: minibatch_kmeans(ArrayRows(x, 100), *arguments, exchange, **options))[0]
+    return run_ranks(1, lambda exchange: minibatch_kmeans(ArrayRows(x, 100), *arguments, exchange, **options))[0]
 
 
 def row_by_row(x: np.ndarray, centroids: np.ndarray, iterations: int, batch: int, seed: int) -> tuple[np.ndarray, list[float]]:

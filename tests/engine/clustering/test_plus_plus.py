@@ -16,7 +16,8 @@ from engine.clustering.plus_plus import plus_plus, plus_plus_rows, race
 from engine.clustering.starts import random_rows
 from engine.runtime.errors import LussError
 from engine.runtime.interrupt import Interrupted
-from tests.engine.clustering.fake_rows import ArrayRows, on_ranks, same_everywhere
+from tests.engine.clustering.fake_rows import ArrayRows, same_everywhere
+from tests.engine.clustering.thread_exchange import run_ranks
 
 BOTH = pytest.mark.parametrize("choose", [plus_plus_rows, parallel_plus_plus_rows])
 
@@ -28,7 +29,7 @@ def mixture(n: int, d: int, groups: int, seed: int, noise: float = 0.05) -> np.n
 
 
 def alone(x: np.ndarray, work, block: int = 256):
-    return on_ranks(1, lambda rank, exchange: work(ArrayRows(x, block), exchange))[0]
+    return run_ranks(1, lambda exchange: work(ArrayRows(x, block), exchange))[0]
 
 
 def cost(x: np.ndarray, centroids: np.ndarray) -> float:
@@ -71,11 +72,12 @@ def test_a_race_is_won_in_proportion_to_the_rate():
 def test_totals_do_not_depend_on_the_division(seed, n, scale, size):
     values = np.random.default_rng(seed).exponential(1, (2, n)).astype(np.float32) ** 3 * np.float32(2.0**scale)
 
-    def share(rank: int, exchange) -> np.ndarray:
+    def share(exchange) -> np.ndarray:
+        rank = exchange.rank
         return exact_totals(values[:, n * rank // size : n * (rank + 1) // size], n, exchange)
 
-    single = on_ranks(1, lambda rank, exchange: exact_totals(values, n, exchange))[0]
-    assert all(found.tobytes() == single.tobytes() for found in on_ranks(size, share))
+    single = run_ranks(1, lambda exchange: exact_totals(values, n, exchange))[0]
+    assert all(found.tobytes() == single.tobytes() for found in run_ranks(size, share))
     # each value is rounded to half of 2^-bits, and n of the largest fill at least 2^60 of these
     exact = np.array([math.fsum(line.tolist()) for line in values])
     largest = values.max(axis=1, initial=0).astype(np.float64)
@@ -198,7 +200,7 @@ def test_plus_plus_takes_a_pass_a_step_and_gives_the_rows():
     x = mixture(300, 5, 6, 1)
     done, rows = [], ArrayRows(x, 50)
     numbers = alone(x, lambda r, e: plus_plus_rows(r, 7, 2, 0, e))
-    found = on_ranks(1, lambda rank, e: plus_plus(rows, 7, 2, 0, e, on_pass=lambda *pair: done.append(pair)))[0]
+    found = run_ranks(1, lambda e: plus_plus(rows, 7, 2, 0, e, on_pass=lambda *pair: done.append(pair)))[0]
     assert found.dtype == np.float32 and (found == x[numbers]).all()
     assert rows.passes == 6 and done == [(i, 6) for i in range(1, 7)]
     assert [line[0] for line in numbers] == [random_rows(300, 1, 0, restart)[0] for restart in range(2)]
@@ -208,7 +210,7 @@ def test_parallel_takes_a_pass_a_round_and_gives_the_rows():
     x = mixture(4000, 5, 30, 1, noise=0.5)
     done, rows = [], ArrayRows(x, 500)
     numbers = alone(x, lambda r, e: parallel_plus_plus_rows(r, 20, 2, 0, e))
-    found = on_ranks(1, lambda rank, e: parallel_plus_plus(rows, 20, 2, 0, e, on_pass=lambda *pair: done.append(pair)))[0]
+    found = run_ranks(1, lambda e: parallel_plus_plus(rows, 20, 2, 0, e, on_pass=lambda *pair: done.append(pair)))[0]
     assert found.dtype == np.float32 and (found == x[numbers]).all()
     assert rows.passes == 6 and done == [(i, 6) for i in range(1, 7)]
 
@@ -216,7 +218,7 @@ def test_parallel_takes_a_pass_a_round_and_gives_the_rows():
 def test_parallel_goes_on_where_a_round_was_too_little():
     x = mixture(500, 3, 50, 7, noise=0.3)
     rows = ArrayRows(x, 100)
-    found = on_ranks(1, lambda rank, e: parallel_plus_plus_rows(rows, 40, 2, 0, e, oversampling=0.2, rounds=1))[0]
+    found = run_ranks(1, lambda e: parallel_plus_plus_rows(rows, 40, 2, 0, e, oversampling=0.2, rounds=1))[0]
     assert rows.passes > 2 and all(len(set(line.tolist())) == 40 for line in found)
     with pytest.raises(ValueError, match="oversampling, rounds: expected above 0 and at least 1, found 0, 5"):
         alone(x, lambda r, e: parallel_plus_plus_rows(r, 4, 1, 0, e, oversampling=0))
