@@ -1,9 +1,8 @@
-"""k-means by laws, and the agreement figures by hand."""
+"""k-means of faiss by laws."""
 
 import numpy as np
 import pytest
 
-from engine.clustering.agreement import matched_accuracy, normalized_mutual_information
 from engine.clustering.faiss_kmeans import kmeans, nearest, unit_rows
 from engine.runtime.errors import LussError
 
@@ -35,15 +34,3 @@ def test_too_few_rows_and_a_nan_row_are_named():
 
 def test_unit_rows_leaves_a_zero_row_zero():
     assert unit_rows(np.array([[3, 4], [0, 0]])).tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0, 0]]
-
-
-def test_agreement_by_hand():
-    assert normalized_mutual_information(np.array([0, 0, 1, 1]), np.array([1, 1, 0, 0])) == pytest.approx(1)
-    assert normalized_mutual_information(np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])) == pytest.approx(0)
-    # I = ln 2 / 2 + (1/4) ln(4/3) + (1/4) ln(...) for clusters (2, 2) and classes (3, 1): worked out from the table
-    table = np.array([[2, 0], [1, 1]]) / 4
-    p, q = table.sum(1), table.sum(0)
-    mutual = sum(table[i, j] * np.log(table[i, j] / (p[i] * q[j])) for i in range(2) for j in range(2) if table[i, j])
-    mean = (-(p * np.log(p)).sum() - (q * np.log(q)).sum()) / 2
-    assert normalized_mutual_information(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1])) == pytest.approx(mutual / mean)
-    assert matched_accuracy(np.array([2, 2, 0, 1]), np.array([0, 0, 1, 1])) == 0.75
