@@ -1,0 +1,179 @@
+"""k-means over a feature cache, by either engine, and the files it leaves; for stage cluster and for `luss cluster --cache`. No model, no Jittor.
+
+    centroids.npy            (K, d) float32; with whitening, (K, whiten) as whitened_centroids.npy instead
+    whitening.npz            mean (d,), basis (d, whiten), eigenvalues (whiten,); with whitening only
+    report.json              how it was made, its figures, and a record for each iteration of each restart
+    state/                   of an unfinished clustering: what the same command goes on from
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+from engine.clustering.agreement import imbalance
+from engine.clustering.assign import assign
+from engine.clustering.kmeans import kmeans
+from engine.clustering.records import Clustering, IterationRecord, KMeansSettings
+from engine.clustering.whitening import Whitening
+from engine.features import FeatureCache
+from engine.runtime import interrupt
+from engine.runtime.errors import LussError
+from engine.runtime.exchange import Exchange
+from engine.runtime.progress import Progress
+from engine.storage.atomic import atomic_file, read_json, write_json
+from luss.cluster_settings import CENTROIDS, RESULT_NAMES, WHITENED, ClusterSettings
+
+WHITENING, REPORT, STATE = "whitening.npz", "report.json", "state"
+_WHITENING = ("mean", "basis", "eigenvalues")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a clustering depends on, besides its rows. seed: of the starts, 0 to 2^31 - 1; quiet: no progress on stderr."""
+
+    settings: ClusterSettings
+    seed: int
+    normalise: bool = True
+    quiet: bool = False
+
+    def for_engine(self) -> KMeansSettings:
+        c = self.settings
+        return KMeansSettings(
+            clusters=c.clusters,
+            iterations=c.iterations,
+            restarts=c.restarts,
+            seed=self.seed,
+            start=c.start,
+            spherical=c.spherical,
+            normalise=self.normalise,
+            whiten=c.whiten,
+            minibatch=c.minibatch,
+        )
+
+    def as_dict(self) -> dict:
+        return {**{name: getattr(self.settings, name) for name in RESULT_NAMES}, "seed": self.seed, "normalise": self.normalise}
+
+
+def cluster(source: FeatureCache, work: Work, folder: Path, exchange: Exchange) -> Clustering | None:
+    """The clustering that `folder` holds already, else a new one, which is saved there by the first process. All processes call this.
+
+    Returns: None in processes beside the first: they are not needed any more.
+    Raises: Interrupted: stopped on request; what was done is in folder/state.
+    """
+    if (folder / REPORT).exists():
+        return load(folder) if exchange.rank == 0 else None
+    state = folder / STATE
+    if work.settings.engine == "faiss":
+        clustering = _by_faiss(source, work) if exchange.rank == 0 else None
+    else:
+        with _Shown(work.quiet or exchange.rank != 0) as shown:
+            clustering = kmeans(source, work.for_engine(), exchange=exchange, state=state, on_progress=shown, block_rows=_block_rows(work))
+    if exchange.rank != 0:
+        return None
+    _save(folder, work, clustering)
+    if state.exists():
+        shutil.rmtree(state)
+    return clustering
+
+
+def labels_of(source: FeatureCache, clustering: Clustering, work: Work, title: str, *, stop: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) int32 clusters of all rows, and how many rows each of the K clusters has, (K,) int64.
+
+    Args:
+        stop: raise Interrupted when a stop was requested; not where other processes would wait for this one.
+    """
+
+    with _Shown(work.quiet) as shown:
+
+        def on_progress(done: int, total: int, what: str) -> None:
+            shown(done, total, title)
+            if stop and interrupt.stop_requested() and done < total:
+                raise interrupt.Interrupted("the clusters are kept, their labels were not finished")
+
+        return assign(source, clustering, settings=work.for_engine(), block_rows=_block_rows(work), on_progress=on_progress)
+
+
+def size_figures(sizes: np.ndarray) -> dict:
+    return {"sizes": sizes.tolist(), "imbalance": imbalance(sizes)}
+
+
+def load(folder: Path) -> Clustering:
+    """A clustering as `cluster` saved it.
+
+    Raises:
+        LussError: a file is absent or damaged; it is named.
+    """
+    report = read_json(folder / REPORT)
+    try:
+        records = [IterationRecord(**record) for record in report["iterations"]]
+        whitening = None
+        if report["settings"]["whiten"]:
+            with np.load(folder / WHITENING) as arrays:
+                whitening = Whitening(**{name: arrays[name] for name in _WHITENING})
+        centroids = np.load(folder / (CENTROIDS if whitening is None else WHITENED))
+        return Clustering(centroids, report["objective"], report["best_restart"], records, whitening)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LussError(f"{folder}: not a whole clustering ({error}): delete the folder; the same command then makes it again") from error
+
+
+def _save(folder: Path, work: Work, clustering: Clustering) -> None:
+    """The report last: it says that the rest is there."""
+    if clustering.whitening is not None:
+        with atomic_file(folder / WHITENING) as stream:
+            np.savez(stream, **{name: getattr(clustering.whitening, name) for name in _WHITENING})
+    with atomic_file(folder / (CENTROIDS if clustering.whitening is None else WHITENED)) as stream:
+        np.save(stream, clustering.centroids)
+    records = [dataclasses.asdict(record) for record in clustering.records]
+    made = {"engine": work.settings.engine, "seed": work.seed, "settings": work.as_dict()}
+    figures = {"objective": clustering.objective, "best_restart": clustering.restart, "iterations": records}
+    write_json(folder / REPORT, {**made, **figures})
+
+
+def _by_faiss(source: FeatureCache, work: Work) -> Clustering:
+    """All rows in memory. faiss tells seconds since its beginning, and not how many rows moved."""
+    from engine.clustering import faiss_kmeans
+
+    c, rows = work.settings, source.load()
+    rows = faiss_kmeans.unit_rows(rows) if work.normalise else rows.astype(np.float32, copy=False)
+    centroids, found = faiss_kmeans.kmeans(rows, c.clusters, iterations=c.iterations, restarts=c.restarts, seed=work.seed)
+    seconds = np.diff([0.0] + [record["seconds"] for record in found])
+    records = [
+        IterationRecord(*divmod(i, c.iterations), record["objective"], float(spent), None, record["splits"], record["imbalance"])
+        for i, (record, spent) in enumerate(zip(found, seconds))
+    ]
+    last = {record.restart: record.objective for record in records}
+    best = min(last, key=last.get)
+    return Clustering(centroids, last[best], best, records)
+
+
+def _block_rows(work: Work) -> int | None:
+    return work.settings.block_rows or None
+
+
+class _Shown:
+    """Progress of work whose parts are named as they come: a bar for each."""
+
+    def __init__(self, quiet: bool):
+        self._quiet, self._bar = quiet, None
+
+    def __enter__(self) -> Callable[[int, int, str], None]:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        bar = self._bar
+        if bar is None or (bar.title, bar.total) != (what, total) or done < bar.done:
+            if bar is not None:
+                bar.close()
+            # what was done before this process began must not count in the rate; so the first block does not count either
+            self._bar = bar = Progress(what, total, unit="row", start=done if done < total else 0, quiet=self._quiet)
+        bar.update(done - bar.done)
