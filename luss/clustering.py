@@ -26,7 +26,9 @@ from engine.runtime import interrupt
 from engine.runtime.errors import LussError
 from engine.runtime.exchange import Exchange
 from engine.runtime.progress import Progress
+from engine.storage.arrays import load_arrays, save_arrays
 from engine.storage.atomic import atomic_file, read_json, write_json
+from engine.storage.fingerprint import file_digest
 from luss.cluster_settings import CENTROIDS, RESULT_NAMES, WHITENED, ClusterSettings
 
 WHITENING, REPORT, STATE = "whitening.npz", "report.json", "state"
@@ -109,28 +111,31 @@ def load(folder: Path) -> Clustering:
     Raises:
         LussError: a file is absent or damaged; it is named.
     """
+    remedy = "delete the folder; the same command then makes it again"
     report = read_json(folder / REPORT)
     try:
         records = [IterationRecord(**record) for record in report["iterations"]]
-        whitening = None
-        if report["settings"]["whiten"]:
-            with np.load(folder / WHITENING) as arrays:
-                whitening = Whitening(**{name: arrays[name] for name in _WHITENING})
-        centroids = np.load(folder / (CENTROIDS if whitening is None else WHITENED))
-        return Clustering(centroids, report["objective"], report["best_restart"], records, whitening)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LussError(f"{folder}: not a whole clustering ({error}): delete the folder; the same command then makes it again") from error
+        whitened, digest = report["settings"]["whiten"] > 0, report["digest"]
+        objective, restart = report["objective"], report["best_restart"]
+    except (KeyError, TypeError) as error:
+        raise LussError(f"{folder / REPORT}: not the report of a clustering ({error}): {remedy}") from error
+    path = folder / (WHITENED if whitened else CENTROIDS)
+    if file_digest(path) != digest:
+        raise LussError(f"{path}: not what {REPORT} says it should be; it is damaged: {remedy}")
+    whitening = Whitening(**load_arrays(folder / WHITENING, remedy=remedy)[0]) if whitened else None
+    return Clustering(np.load(path), objective, restart, records, whitening)
 
 
 def _save(folder: Path, work: Work, clustering: Clustering) -> None:
     """The report last: it says that the rest is there."""
+    path = folder / CENTROIDS
     if clustering.whitening is not None:
-        with atomic_file(folder / WHITENING) as stream:
-            np.savez(stream, **{name: getattr(clustering.whitening, name) for name in _WHITENING})
-    with atomic_file(folder / (CENTROIDS if clustering.whitening is None else WHITENED)) as stream:
+        path = folder / WHITENED
+        save_arrays(folder / WHITENING, {name: getattr(clustering.whitening, name) for name in _WHITENING}, {})
+    with atomic_file(path) as stream:
         np.save(stream, clustering.centroids)
     records = [dataclasses.asdict(record) for record in clustering.records]
-    made = {"engine": work.settings.engine, "seed": work.seed, "settings": work.as_dict()}
+    made = {"engine": work.settings.engine, "seed": work.seed, "settings": work.as_dict(), "digest": file_digest(path)}
     figures = {"objective": clustering.objective, "best_restart": clustering.restart, "iterations": records}
     write_json(folder / REPORT, {**made, **figures})
 

@@ -45,7 +45,8 @@ def add_options(parser: ArgumentParser, add_common: Callable[[ArgumentParser], N
 def run(args: Namespace) -> None:
     from luss.cli.commands import quieten, run_stages
 
-    given = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) not in (None, False)}
+    options = {name: getattr(args, name) for name in _OPTIONS}
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
     if args.cache is None:
         for name in ("out", "assign", "no_normalise"):
             if getattr(args, name):
