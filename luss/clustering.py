@@ -62,43 +62,49 @@ class Work:
         return {**{name: getattr(self.settings, name) for name in RESULT_NAMES}, "seed": self.seed, "normalise": self.normalise}
 
 
-def cluster(source: FeatureCache, work: Work, folder: Path, exchange: Exchange) -> Clustering | None:
-    """The clustering that `folder` holds already, else a new one, which is saved there by the first process. All processes call this.
+def cluster(source: FeatureCache, work: Work, folder: Path, exchange: Exchange) -> Clustering:
+    """The clustering that `folder` holds already, else a new one, saved there by the first process. All processes call this.
 
-    Returns: None in processes beside the first: they are not needed any more.
-    Raises: Interrupted: stopped on request; what was done is in folder/state.
+    Raises:
+        Interrupted: stopped on request; what was done is in folder/state.
     """
-    if (folder / REPORT).exists():
-        return load(folder) if exchange.rank == 0 else None
-    state = folder / STATE
-    if work.settings.engine == "faiss":
-        clustering = _by_faiss(source, work) if exchange.rank == 0 else None
-    else:
-        with _Shown(work.quiet or exchange.rank != 0) as shown:
-            clustering = kmeans(source, work.for_engine(), exchange=exchange, state=state, on_progress=shown, block_rows=_block_rows(work))
-    if exchange.rank != 0:
-        return None
-    _save(folder, work, clustering)
-    if state.exists():
-        shutil.rmtree(state)
-    return clustering
+    first, state = exchange.rank == 0, folder / STATE
+    if not told(exchange, (folder / REPORT).exists()):
+        clustering = None
+        if work.settings.engine == "luss":
+            if first:
+                state.mkdir(exist_ok=True)
+            with _Shown(work.quiet or not first) as shown:
+                clustering = kmeans(source, work.for_engine(), exchange=exchange, state=state, on_progress=shown, block_rows=_block_rows(work))
+        elif first:
+            clustering = _by_faiss(source, work)
+        if first:
+            _save(folder, work, clustering)
+            shutil.rmtree(state, ignore_errors=True)
+        exchange.barrier()
+    return load(folder)
 
 
-def labels_of(source: FeatureCache, clustering: Clustering, work: Work, title: str, *, stop: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) int32 clusters of all rows, and how many rows each of the K clusters has, (K,) int64.
+def labels_of(source: FeatureCache, clustering: Clustering, work: Work, title: str, exchange: Exchange) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) int32 clusters of all rows, and how many rows each of the K clusters has, (K,) int64. All processes call this.
 
-    Args:
-        stop: raise Interrupted when a stop was requested; not where other processes would wait for this one.
+    Raises:
+        Interrupted: stopped on request; not with several processes, of which others would wait for this one.
     """
-
-    with _Shown(work.quiet) as shown:
+    with _Shown(work.quiet or exchange.rank != 0) as shown:
 
         def on_progress(done: int, total: int, what: str) -> None:
             shown(done, total, title)
-            if stop and interrupt.stop_requested() and done < total:
+            if exchange.size == 1 and interrupt.stop_requested() and done < total:
                 raise interrupt.Interrupted("the clusters are kept, their labels were not finished")
 
-        return assign(source, clustering, settings=work.for_engine(), block_rows=_block_rows(work), on_progress=on_progress)
+        options = {"exchange": exchange, "block_rows": _block_rows(work), "on_progress": on_progress}
+        return assign(source, clustering, work.for_engine(), **options)
+
+
+def told(exchange: Exchange, flag: bool) -> bool:
+    """What the first process says: another might look at a file when it has changed already. All processes call this."""
+    return bool(exchange.sum(np.array([int(flag and exchange.rank == 0)], np.int64))[0])
 
 
 def size_figures(sizes: np.ndarray) -> dict:
@@ -179,6 +185,6 @@ class _Shown:
         if bar is None or (bar.title, bar.total) != (what, total) or done < bar.done:
             if bar is not None:
                 bar.close()
-            # what was done before this process began must not count in the rate; so the first block does not count either
-            self._bar = bar = Progress(what, total, unit="row", start=done if done < total else 0, quiet=self._quiet)
+            # begun where it stands: what an earlier process has done would give a wrong rate, and a part of one block needs no line
+            self._bar = bar = Progress(what, total, unit="row", start=done, quiet=self._quiet)
         bar.update(done - bar.done)

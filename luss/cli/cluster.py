@@ -74,7 +74,7 @@ def run(args: Namespace) -> None:
 
 def cluster_alone(settings: ClusterSettings, seed: int, args: Namespace) -> None:
     """Cluster the rows of --cache, and give labels to them and to those of each --assign; the first process writes."""
-    from engine.clustering.rows import open_rows
+    from engine.clustering.rows import Rows
     from engine.features import FeatureCache
     from engine.runtime.exchange import for_processes
     from engine.storage.lock import locked_folder
@@ -95,7 +95,7 @@ def cluster_alone(settings: ClusterSettings, seed: int, args: Namespace) -> None
     work = Work(settings, seed, not args.no_normalise, quiet=os.environ.get("LUSS_QUIET") == "1")
     exchange, folder = for_processes(), StageFolder(Path(args.out))
     first = exchange.rank == 0
-    wanted, inputs = work.as_dict(), {"cache": open_rows(source).identity()}
+    wanted, inputs = work.as_dict(), {"cache": Rows(source).identity()}
     with locked_folder(args.out, "clusters") if first else contextlib.nullcontext():
         if first:
             status = folder.status(wanted, inputs)
@@ -105,29 +105,34 @@ def cluster_alone(settings: ClusterSettings, seed: int, args: Namespace) -> None
                 folder.begin(wanted, inputs)
         barrier()
         clustering = cluster(source, work, folder.path, exchange)
+        _label(caches, clustering, work, folder.path, exchange)
         if first:
-            _label(caches, clustering, work, folder.path, exchange.size == 1)
             if status.state != "complete":
                 folder.finish(wanted, inputs, {"objective": clustering.objective})
             print(f"{args.out}: {settings.clusters} clusters of {len(source):,} rows, objective {clustering.objective:.7g}")
         barrier()
 
 
-def _label(caches: dict, clustering, work, folder: Path, stop: bool) -> None:
+def _label(caches: dict, clustering, work, folder: Path, exchange) -> None:
     """Write NAME.labels.npy for every cache whose labels are not there yet, and NAME.ids.npy where its ids are not 0 to n - 1."""
     import numpy as np
 
-    from engine.clustering.rows import open_rows
+    from engine.clustering.rows import Rows
     from engine.storage.atomic import atomic_file, read_json, write_json
-    from luss.clustering import REPORT, labels_of, size_figures
+    from luss.clustering import REPORT, labels_of, size_figures, told
 
     report = read_json(folder / REPORT)
     done = report.setdefault("labels", {})
     for name, cache in caches.items():
-        identity, target = open_rows(cache).identity(), folder / f"{name}.labels.npy"
-        if done.get(name, {}).get("identity") == identity and target.exists():
+        identity, target = Rows(cache).identity(), folder / f"{name}.labels.npy"
+        if told(exchange, target.exists() and done.get(name, {}).get("identity") == identity):
             continue
-        labels, sizes = labels_of(cache, clustering, work, f"clusters of {name}", stop=stop)
+        labels, sizes = labels_of(cache, clustering, work, f"clusters of {name}", exchange)
+        done[name] = {"cache": str(cache.folder), "identity": identity, "rows": len(cache), **size_figures(sizes)}
+        if cache is next(iter(caches.values())):
+            report.update(size_figures(sizes))
+        if exchange.rank:
+            continue
         counted = np.array_equal(cache.ids, np.arange(len(cache)))
         for path, array in ((target, labels), (folder / f"{name}.ids.npy", None if counted else cache.ids.astype(np.uint32))):
             if array is None:
@@ -135,9 +140,6 @@ def _label(caches: dict, clustering, work, folder: Path, stop: bool) -> None:
                 continue
             with atomic_file(path) as stream:
                 np.save(stream, array)
-        done[name] = {"cache": str(cache.folder), "identity": identity, "rows": len(cache), **size_figures(sizes)}
-        if cache is next(iter(caches.values())):
-            report.update(size_figures(sizes))
         write_json(folder / REPORT, report)
 
 

@@ -1,6 +1,6 @@
 """Stage 2.2, second half: k-means over the features of the training images, and the assignment of both splits (spec/pass.md 5).
 
-All processes share the passes of k-means over the cache; the first one assigns and writes.
+All processes share the passes over the cache; the first one writes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from engine.clustering.agreement import matched_accuracy, normalized_mutual_information
 from engine.clustering.records import Clustering
 from engine.runtime import LussError
-from engine.runtime.exchange import for_processes
+from engine.runtime.exchange import Exchange, for_processes
 from engine.storage.atomic import read_json, write_bytes, write_json
 from luss.clustering import REPORT, Work, cluster, labels_of, size_figures
 from luss.feature_files import open_features, splits_of
@@ -29,25 +29,24 @@ def run(job: Job) -> dict:
     work = Work(c, seed, quiet=os.environ.get("LUSS_QUIET") == "1")
     exchange = for_processes()
     clustering = cluster(features, work, job.path, exchange)
-    if clustering is None:
-        return {}
-    alone = exchange.size == 1
-    figures = _assign(job, "train", work, clustering, "train_labeled.txt", stop=alone)
+    figures = _assign(job, "train", work, clustering, exchange, "train_labeled.txt")
     for split in splits_of(s)[1:]:
-        _assign(job, split, work, clustering, "val_labeled.txt", stop=alone)
+        _assign(job, split, work, clustering, exchange, "val_labeled.txt")
     report = {**read_json(job.path / REPORT), **figures}
-    write_json(job.path / REPORT, report)
+    if exchange.rank == 0:
+        write_json(job.path / REPORT, report)
     agreement = "" if report["nmi"] is None else f", NMI {report['nmi']:.3f}, accuracy {report['accuracy']:.3f} against the class folders"
     say(f"cluster: {len(features)} images in {c.clusters} clusters{agreement}")
     return {key: report[key] for key in ("nmi", "accuracy", "objective", "engine")}
 
 
-def _assign(job: Job, split: str, work: Work, clustering: Clustering, name: str, *, stop: bool) -> dict:
+def _assign(job: Job, split: str, work: Work, clustering: Clustering, exchange: Exchange, name: str) -> dict:
     """Write the labels of a split, "class/image label" a line, in the order of its images; returns what the report says of them."""
     folder, cache = images(job, split), open_features(job.workspace, split)
-    labels, sizes = labels_of(cache, clustering, work, f"clusters of {split}", stop=stop)
-    lines = "\n".join(f"{folder.items[p].key} {label}" for p, label in zip(cache.ids, labels))
-    write_bytes(str(job.path / name), lines.encode())
+    labels, sizes = labels_of(cache, clustering, work, f"clusters of {split}", exchange)
+    if exchange.rank == 0:
+        lines = "\n".join(f"{folder.items[p].key} {label}" for p, label in zip(cache.ids, labels))
+        write_bytes(str(job.path / name), lines.encode())
     classes = np.array([folder.items[p].class_index for p in cache.ids])
     known = len(classes) > 0 and classes.min() >= 0 and len(folder.classes) > 1
     return {

@@ -12,7 +12,6 @@ from engine.clustering.agreement import matched_accuracy, normalized_mutual_info
 from engine.data import list_images
 from engine.features import FeatureWriter
 from engine.runtime import LussError, interrupt
-from engine.runtime.exchange import Exchange
 from engine.storage.atomic import write_json
 from luss import pipeline
 from luss.feature_files import SUMMARY, cache_fingerprint
@@ -147,20 +146,6 @@ def test_a_stage_killed_while_it_assigns_does_not_cluster_again(data, tmp_path, 
         patch.setattr("luss.clustering.kmeans", lambda *_, **__: pytest.fail("clustered again"))
         stage.run(j)
     assert (j.path / "centroids.npy").stat().st_mtime_ns == before and (j.path / "val_labeled.txt").exists()
-
-
-def test_with_faiss_the_other_processes_write_nothing(data, tmp_path, monkeypatch):
-    class Second(Exchange):
-        rank, size = 1, 2
-
-        def __init__(self):
-            pass
-
-    j = job(data, tmp_path, "cluster.engine=faiss")
-    before = sorted(path.name for path in j.path.iterdir())
-    monkeypatch.setattr(stage, "for_processes", Second)
-    assert stage.run(j) == {}
-    assert sorted(path.name for path in j.path.iterdir()) == before
 
 
 def test_more_clusters_than_images(data, tmp_path):
