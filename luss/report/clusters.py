@@ -23,7 +23,7 @@ def _restarts(report: dict, records: list[dict]) -> tuple[list[str], list[str]]:
         label = "iteration, restarts one after another"
         return [], [line_chart(range(1, len(objective) + 1), objective, "k-means objective", x_label=label, counted=True)]
     best = report.get("best_restart")
-    numbers = sorted({record["restart"] for record in records}, key=lambda number: (number == best, number))  # the best is drawn last, over the others
+    numbers = sorted({record["restart"] for record in records}, key=lambda number: (number == best, number))  # the best is drawn last, over others
     title = "k-means objective" + (", estimated on mini-batches" if any(record.get("approximate") is True for record in records) else "")
     facts = [_about(report, records, numbers)]
     charts = [_chart(records, numbers, best, "objective", title)]
