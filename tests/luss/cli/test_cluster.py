@@ -121,15 +121,14 @@ def test_stopped_after_every_iteration_it_ends_like_an_undisturbed_one(caches, m
 @pytest.mark.parametrize("number, expected", [(signal.SIGTERM, INTERRUPTED), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_process_that_is_stopped_or_killed_ends_like_an_undisturbed_one(tmp_path, number, expected):
     write_cache(tmp_path / "train", 20000, dim=24, dtype="float16")
-    words = [sys.executable, "-m", "luss.cli", "cluster", "--cache", "train", *"--clusters 60 --restarts 4 --iterations 40 --block-rows 512".split()]
+    words = [sys.executable, "-m", "luss.cli", "cluster", "--cache", "train", *"--clusters 60 --restarts 4 --iterations 40".split()]
     options = {"cwd": tmp_path, "stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
     whole = subprocess.run([*words, "--out", "whole"], **options)
     assert whole.returncode == DONE, whole.stderr
     child = subprocess.Popen([*words, "--out", "out"], **options)
     deadline = time.time() + 60
     while not (tmp_path / "out" / "STARTED.json").exists() and time.time() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.3)
+        time.sleep(0.005)
     child.send_signal(number)
     said = child.communicate(timeout=120)[1]
     assert child.returncode == expected, said
