@@ -5,30 +5,12 @@
    512 and 2048, as memory is then read in random order. Strips of 128 columns, so that all sums stay in L2: a third as fast from 512 columns on. */
 #include <algorithm>
 
-#include "cpu/gemm_pack.h"
+#include "cpu/wide_lanes.h"
 
 namespace luss {
 namespace {
 
 constexpr int AHEAD = 1024; // numbers of rows that are fetched before their turn
-constexpr int WIDE = LANES / 2;
-typedef double wide __attribute__((vector_size(8 * WIDE)));
-
-// WIDE numbers in float64.
-#if defined(__AVX512BW__)
-inline wide wide_at(const float* from) { return (wide)_mm512_cvtps_pd(load<__m256>(from)); }
-inline wide wide_at(const uint16_t* from) { return (wide)_mm512_cvtps_pd(_mm256_cvtph_ps(load<__m128i>(from))); }
-#elif defined(__AVX2__) && defined(__F16C__)
-inline wide wide_at(const float* from) { return (wide)_mm256_cvtps_pd(load<__m128>(from)); }
-inline wide wide_at(const uint16_t* from) { return (wide)_mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)))); }
-#else
-template <class T> inline wide wide_at(const T* from) {
-    wide numbers;
-    for (int i = 0; i < WIDE; ++i) numbers[i] = number(from[i]);
-    return numbers;
-}
-#endif
-
 // sums[label[i]][0..width) += x[i][0..width) for all i; both have rows of d numbers.
 template <class T> void add_strip(const T* x, const int32_t* label, int64_t n, int d, int width, double* sums) {
     const int64_t ahead = std::max(1, AHEAD / d);

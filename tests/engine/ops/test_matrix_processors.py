@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.ops import attention_head, centroid_sums, nearest_centroid, pixel_nearest_centroid
+from engine.ops import attention_head, centroid_sums, fixed_sums, nearest_centroid, pixel_nearest_centroid
 from engine.runtime import native
-from tests.engine.ops import test_attention_head, test_centroid_sums, test_nearest_centroid, test_pixel_nearest_centroid
+from tests.engine.ops import test_attention_head, test_centroid_sums, test_fixed_sums, test_nearest_centroid, test_pixel_nearest_centroid
 from tests.engine.ops.attention_samples import head_inputs
 
 PROCESSORS = {"AVX2": ("-march=haswell",), "AVX2 alone": ("-march=haswell", "-mno-fma", "-mno-f16c"), "SSE2": ("-march=x86-64",)}
@@ -24,6 +24,13 @@ def _centroid_sums():
         test_centroid_sums.test_equals_the_reference_to_the_bit.hypothesis.inner_test(1, 90, 7, 53, dtype, 2)
 
 
+def _fixed_sums():
+    for bits in (0, 38, 62):
+        test_fixed_sums.test_every_size_of_number_is_rounded_half_to_even(bits)
+    for dtype in (np.float32, np.float16):
+        test_fixed_sums.test_equals_the_reference_to_the_bit.hypothesis.inner_test(1, 90, 7, 53, dtype, 2, 2, 54)
+
+
 def _pixel_nearest_centroid():
     test_pixel_nearest_centroid.check_away_from_ties(210, 3, 17, 31, 25, 40, 1)
 
@@ -35,6 +42,7 @@ def _attention_head():
 CHECKS = {
     nearest_centroid: _nearest_centroid,
     centroid_sums: _centroid_sums,
+    fixed_sums: _fixed_sums,
     pixel_nearest_centroid: _pixel_nearest_centroid,
     attention_head: _attention_head,
 }
