@@ -13,6 +13,7 @@ from engine.runtime import LussError, interrupt
 from engine.runtime.processes import barrier, rank
 from engine.storage.atomic import write_json
 from engine.storage.fingerprint import file_digest
+from luss.cluster_settings import RESULT_NAMES, WHITENED
 from luss.images import forget, known_images, root_of, split_images
 from luss.settings import Settings
 from luss.workspace import Workspace
@@ -44,7 +45,13 @@ PLAN = (
         ("attend/checkpoint.npz",),
         ("train", "evaluation"),
     ),
-    Stage("cluster", "luss.stages.cluster:run", ("run.seed", "cluster"), ("features/features.json",), ("train", "evaluation"), alone=True),
+    Stage(
+        "cluster",
+        "luss.stages.cluster:run",
+        ("run.seed", *(f"cluster.{name}" for name in RESULT_NAMES)),
+        ("features/features.json",),
+        ("train", "evaluation"),
+    ),
     Stage(
         "threshold",
         "luss.stages.pixel_labels:choose_threshold",
@@ -141,6 +148,7 @@ def run(
             f"data.packed = {settings.data.packed} and data.pretrain_root = {settings.data.pretrain_root}: a pack stands for one set of training "
             "images, and here stage 1 has others than the later stages; leave one of the two empty"
         )
+    _refuse_whitened(settings, chosen)
     space = Workspace(workspace)
     if dry_run:
         from luss.estimate import describe
@@ -159,6 +167,16 @@ def run(
         from luss.report.html import write_report
 
         say(f"report: {write_report(workspace)}")
+
+
+def _refuse_whitened(settings: Settings, chosen) -> None:
+    """Before hours of work, rather than after them."""
+    wanting = [stage.name for stage in chosen if "cluster/centroids.npy" in stage.inputs]
+    if settings.cluster.whiten and wanting:
+        raise LussError(
+            f"cluster.whiten = {settings.cluster.whiten}: {' and '.join(wanting)} would compare pixels' features with centroids, and those of "
+            "whitened features lie in another space; set cluster.whiten=0, or run `luss cluster` alone"
+        )
 
 
 def _run_stages(space: Workspace, settings: Settings, chosen, untrained: bool, say) -> None:
@@ -217,6 +235,8 @@ def _dependencies(space: Workspace, settings: Settings, stage: Stage, untrained:
             raise EarlierStageMissing(
                 f"{stage.name} needs the result of {earlier}, and {space.stage(earlier).path} is not complete: run `luss {earlier}` first"
             )
+        if name == "cluster/centroids.npy" and not path.exists() and path.with_name(WHITENED).exists():
+            raise LussError(f"{path.parent}: its centroids are those of whitened features: run `luss cluster --set cluster.whiten=0` first")
         inputs[name] = file_digest(str(path))
     for split in stage.splits:
         root = root_of(settings, stage.name)

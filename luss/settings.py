@@ -18,6 +18,7 @@ from pathlib import Path
 
 from engine.ops.backend import BACKENDS
 from engine.runtime.errors import LussError
+from luss.cluster_settings import ClusterSettings, cluster_trouble
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 
@@ -102,13 +103,6 @@ class FeaturesSettings:
     batch_size: int = 64
     dtype: str = "float32"  # float32 | float16 (half the disk)
     shard_mb: int = 128  # a kill costs at most the shard at hand; see also run.checkpoint_minutes
-
-
-@dataclass(frozen=True)
-class ClusterSettings:
-    clusters: int = 50
-    iterations: int = 20
-    restarts: int = 30
 
 
 @dataclass(frozen=True)
@@ -360,6 +354,8 @@ def _validate(s: Settings) -> None:
         f"label.threshold = {s.label.threshold}: expected 0 to 1, or -1 for the best of the curve",
     )
     need(0 <= s.label.curve_min <= s.label.curve_max <= 100, "label.curve_min and curve_max: hundredths, 0 to 100, min at most max")
+    trouble = cluster_trouble(s.cluster)
+    need(not trouble, trouble)
     need(s.distance.neighbours >= 1 and s.distance.temperature > 0, "distance.neighbours and distance.temperature: expected at least 1, and above 0")
     need(s.semi.output_stride in (16, 32), f"semi.output_stride = {s.semi.output_stride}: expected 16 or 32")
     need(0 < s.semi.layer_decay <= 1, f"semi.layer_decay = {s.semi.layer_decay}: expected above 0, at most 1")
@@ -374,7 +370,6 @@ def _validate(s: Settings) -> None:
         "distance.batch_size",
         "semi.batch_size",
         "semi.micro_batch",
-        "cluster.clusters",
     ):
         section, key = name.split(".")
         need(getattr(getattr(s, section), key) >= 1, f"{name}: expected at least 1")

@@ -6,6 +6,7 @@ import numpy as np
 
 from engine import capi
 from engine.ops.centroid_sums import centroid_sums_host
+from engine.ops.fixed_sums import fixed_sums_host
 
 from .compare import close, same_bits, same_labels
 from .timing import Timing
@@ -95,6 +96,17 @@ def checks(gpu, small: bool):
 
         yield f"centroid_sums {n} x {d}, {k} labels, {dtype}", summed
 
+        def fixed(dtype=dtype, n=n, d=d, k=k):
+            rng = np.random.default_rng(d)
+            x, label = rng.standard_normal((n, d)).astype(dtype), rng.integers(-1, k + 1, (2, n)).astype(np.int32)
+            label[1, rng.random(n) < 0.95] = -1  # as when few rows move
+            found = capi.fixed_sums(gpu.upload(x), gpu.upload(label), k, 40)
+            for ours, expected in zip(found, fixed_sums_host(x, label, k, 40)):
+                same_bits(gpu.download(ours), expected)
+            return {"sets": len(label)}
+
+        yield f"fixed_sums {n} x {d}, {k} labels, {dtype}", fixed
+
 
 def timings(gpu, small: bool):
     sizes = [(40, 16, 5)] if small else [(1 << 20, 128, 50), (1 << 20, 128, 500), (1 << 20, 128, 919), (1 << 19, 512, 919), (1 << 18, 2048, 919)]
@@ -142,6 +154,19 @@ def timings(gpu, small: bool):
                 return Timing("centroid_sums", f"{n} x {d}, {k} labels, {dtype}", sides, 0, moved, goals={"torch": 3.0, "limit": 0.7})
 
             yield f"centroid_sums {d}, {dtype}", summed
+
+            for share in (1.0, 0.05):
+
+                def fixed(n=n, d=d, k=k, dtype=dtype, share=share):
+                    rng = np.random.default_rng(2)
+                    ids = np.where(rng.random((1, n)) < share, rng.integers(0, k, (1, n)), -1).astype(np.int32)
+                    x, label, single = gpu.unit_rows(n, d, dtype, None), gpu.upload(ids), gpu.upload(ids[0])
+                    sides = {"ours": lambda: capi.fixed_sums(x, label, k, 40), "centroid_sums": lambda: capi.centroid_sums(x, single, k)}
+                    moved = share * n * d * (2 if dtype == "float16" else 4) + 4.0 * n + 8.0 * k * (d + 1)
+                    goals = {"centroid_sums": 1.0, "limit": 0.7} if share == 1 else {}
+                    return Timing("fixed_sums", f"{n} x {d}, {k} labels, {dtype}, {100 * share:g} % of the rows", sides, 0, moved, goals=goals)
+
+                yield f"fixed_sums {d}, {dtype}, {100 * share:g} %", fixed
 
     def from_host():
         n, d, k = (40, 16, 5) if small else (1 << 18, 512, 919)

@@ -62,6 +62,31 @@ def centroid_sums(
     return sums, counts
 
 
+def fixed_sums(
+    x,  # (N, d) float32 or float16 on the GPU
+    label,  # (N,) or (R, N) int32 on the GPU; outside [0, clusters) a row counts for nothing
+    clusters: int,
+    bits: int,  # 0..62
+):
+    """engine.ops.fixed_sums: sums[r, j] = sum of round(x[i] * 2^bits) over label[r, i] == j, and how many these are.
+
+    Returns: (sums, counts): ([R,] clusters, d) and ([R,] clusters) int64 on the GPU. Exact while no sum leaves 63 bits.
+    """
+    place = Place("x", x)
+    rows = place.array("x", x, ("N", "d"), *FLOATS)
+    n, d = rows.shape
+    several = view("label", label, place.stream).ndim == 2
+    ids = place.array("label", label, ("R", n) if several else (n,), "int32")
+    shape = (*ids.shape[:-1], clusters)
+    r = ids.shape[0] if several else 1
+    room = scratch_bytes("fixed_sums", n, d, clusters, r)
+    sums, at_sums = place.empty((*shape, d), "int64")
+    counts, at_counts = place.empty(shape, "int64")
+    call("luss_fixed_sums", rows.pointer, FLOATS[rows.dtype.name], ids.pointer, n, d, clusters, r, bits, at_sums, at_counts, place.scratch(room),
+         room, place.stream)  # fmt: skip
+    return sums, counts
+
+
 def score_sums(
     score,  # (N,) or (R, N) float32 on the GPU, as nearest_centroid gives it
 ):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops.nearest_centroid import nearest_centroid
+from ..ops.unit_rows import unit_rows_host
 from ..runtime.errors import LussError
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
     """x / (|x| + 1e-8) a row, float32."""
-    x = np.asarray(features, np.float32)
-    return x / (np.sqrt((x.astype(np.float64) ** 2).sum(1, keepdims=True)) + 1e-8).astype(np.float32)
+    x = np.asarray(features)
+    return unit_rows_host(x if x.dtype == np.float16 else x.astype(np.float32, copy=False))[0]
 
 
 def kmeans(features: np.ndarray, clusters: int, *, iterations: int = 20, restarts: int = 30, seed: int = 0) -> tuple[np.ndarray, list[dict]]:

@@ -93,8 +93,10 @@ class FeatureCache:
             if damage:
                 raise DamagedShard("; ".join(d.text for d in damage), [d.shard for d in damage])
 
-    def blocks(self, rows: int | None = None, *, to: Callable | None = None, ahead: int = 2) -> Iterator[tuple[int, object]]:
-        """Yield (number of the first row, (m, dim) rows) over the whole cache, m = `rows` but at the end.
+    def blocks(
+        self, rows: int | None = None, *, to: Callable | None = None, ahead: int = 2, first: int = 0, last: int | None = None
+    ) -> Iterator[tuple[int, object]]:
+        """Yield (number of the first row, (m, dim) rows) over the cache, m = `rows` but at the end.
 
         The array is a buffer that is filled anew once the next one is asked for: copy what is to stay, or have `to` do so.
 
@@ -102,6 +104,7 @@ class FeatureCache:
             rows: default: two blocks of checksums, 32 MB.
             to: called with each array, e.g. to copy it to the device; what it returns is yielded instead.
             ahead: buffers that are filled while the caller works.
+            first, last: only rows first to last - 1; default: all of them.
 
         Raises (while iterating):
             DamagedShard: before a damaged row is yielded.
@@ -109,9 +112,12 @@ class FeatureCache:
         rows = 2 * self.header.block_rows if rows is None else rows
         if rows < 1 or ahead < 1:
             raise ValueError(f"rows={rows}, ahead={ahead}: expected at least 1")
+        last = len(self) if last is None else last
+        if not 0 <= first <= last <= len(self):
+            raise ValueError(f"first={first}, last={last}: expected 0 <= first <= last <= {len(self)}, the number of rows")
         with _naming(self.remedy):
-            for first, block in read_ahead(self, rows, ahead):
-                yield first, block if to is None else to(block)
+            for start, block in read_ahead(self, rows, ahead, first, last):
+                yield start, block if to is None else to(block)
 
     def load(self, out: np.ndarray | None = None) -> np.ndarray:
         """All rows as one (n, dim) array; `out` of that shape and of the cache's dtype is filled where given.

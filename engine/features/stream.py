@@ -39,18 +39,18 @@ def fill(cache: FeatureCache, out: np.ndarray) -> None:
             raise
 
 
-def read_ahead(cache: FeatureCache, rows: int, ahead: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(first row, buffer) over all rows; a buffer is used again after `ahead` more were asked for."""
-    n = len(cache)
+def read_ahead(cache: FeatureCache, rows: int, ahead: int, begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, buffer) over rows begin to end - 1; a buffer is used again after `ahead` more were asked for."""
+    n = end - begin
     buffers = [np.empty((min(rows, n), cache.dim), cache.dtype) for _ in range(min(ahead + 1, -(-n // rows)))]
-    starts = iter(range(0, n, rows))
+    starts = iter(range(begin, end, rows))
     pending: deque = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         filler = _filler(cache, pool)
 
         def start(buffer: np.ndarray) -> None:
             for first in starts:
-                part = buffer[: min(rows, n - first)]
+                part = buffer[: min(rows, end - first)]
                 pending.append((first, buffer, part, filler.start(first, part)))
                 return
 

@@ -49,7 +49,8 @@ inline int find_moves(const task& given, const int32_t* before, const int32_t* a
 
 // The width columns from column `first` of one row; next: the row that is fetched meanwhile.
 template <bool FROM, bool TO, class T> void move_row(const task& given, uint64_t* sums, const move& now, const move& next, int first, int width) {
-    const T *row = static_cast<const T*>(given.x) + now.row * given.d + first, *next_row = static_cast<const T*>(given.x) + next.row * given.d + first;
+    const T* x = static_cast<const T*>(given.x) + first;
+    const T *row = x + now.row * given.d, *next_row = x + next.row * given.d;
     const auto at = [&](int32_t label) { return sums + static_cast<int64_t>(std::max(label, 0)) * given.d + first; };
     uint64_t *from = at(now.from), *to = at(now.to), *next_from = at(next.from), *next_to = at(next.to);
     constexpr int LINE = 64 / sizeof(uint64_t);
@@ -111,8 +112,8 @@ template <class T> void run(const task& given, int threads) {
 } // namespace luss
 
 // Shapes were checked by the caller; labels outside 0..k - 1 stand for no cluster. sums (sets, k, d) and counts (sets, k) are added to.
-extern "C" void luss_move_rows_cpu(const void* x, int x_half, const int32_t* before, const int32_t* after, int64_t n, int d, int k, int sets, int bits,
-                                   int64_t* sums, int64_t* counts, int64_t* moved, int threads) {
+extern "C" void luss_move_rows_cpu(const void* x, int x_half, const int32_t* before, const int32_t* after, int64_t n, int d, int k, int sets,
+                                   int bits, int64_t* sums, int64_t* counts, int64_t* moved, int threads) {
     const luss::task given = {x, before, after, n, d, k, sets, std::ldexp(1.0f, bits), reinterpret_cast<uint64_t*>(sums), counts, moved};
     if (x_half)
         luss::run<uint16_t>(given, threads);

@@ -16,6 +16,55 @@ from .fixed_sums_reference import move_rows as _reference_moves
 from .kernel_folder import kernel_folder
 
 MOST_BITS = 62
+_HEADER = '#include "executor.h"\n#include "luss/fixed_sums.cuh"'
+# in0 x, in1 label (r, n); `_launch` puts HALF before it. Stream 0 is Jittor's;
+# the scratch goes back to Jittor when the text ends, and on to later work of that stream.
+_LAUNCH = """
+const int64_t n = in0_shape0;
+const int d = (int)in0_shape1, r = (int)in1_shape0, k = (int)out0_shape1;
+const size_t bytes = luss::fixed_sums_scratch(n, d, k, r);
+Allocation scratch = exe.alloc_temp(bytes);
+cudaError_t error = luss::fixed_sums((const void*)in0_p, HALF, (const int32_t*)in1_p, n, d, k, r, (int)data["bits"], (int64_t*)out0_p,
+    (int64_t*)out1_p, scratch.ptr, bytes, (cudaStream_t)0);
+CHECK(error == cudaSuccess) << "fixed_sums: " << cudaGetErrorString(error);
+"""
+
+
+def fixed_sums(
+    x,  # (N, d) float32 | float16: jt.Var or NumPy array
+    label,  # (N,) or (R, N) int32: jt.Var or NumPy array
+    clusters: int,
+    bits: int,  # 0..62
+):
+    """sums[r, j] = sum of round(x[i] * 2^bits) over label[r, i] == j, halves to even, and how many these are.
+
+    The product itself is exact: nothing but its rounding, at most half a unit of 2^-bits a number, separates sums * 2^-bits from the true sums;
+    with 24 bits float16 is not rounded at all. The caller sees to it that no sum leaves 63 bits: N * max |x| * 2^bits < 2^63. Beyond, and for
+    NaN and infinity, the sums of that cluster and column are unspecified. A label outside 0..clusters-1 counts for nothing. A cluster without
+    rows has sum 0.
+
+    Returns: (sums, counts): ([R,] clusters, d) and ([R,] clusters) int64 jt.Var.
+    Raises: ValueError names argument, expected and found. On CUDA clusters are at most 4096, R 65535.
+    Gradient: none. The same bits on every device, for any order of rows, and if the rows' blocks are summed apart and added.
+    """
+    from ..runtime import jt
+
+    several = _check(x, label, clusters, bits)
+    if use_reference() or not jt.flags.use_cuda:
+        sums, counts = fixed_sums_host(*(a.numpy() if isinstance(a, jt.Var) else a for a in (x, label)), clusters, bits)
+        return jt.array(sums, dtype="int64").stop_grad(), jt.array(counts, dtype="int64").stop_grad()  # alone jt.array makes 32 bits of 64
+    sets, d = (label.shape[0] if several else 1), x.shape[1]
+    shapes = [(sets, clusters, d), (sets, clusters)]
+    if x.shape[0] == 0:
+        sums, counts = (jt.zeros(shape, "int64") for shape in shapes)
+    else:
+        given = [jt.array(x), jt.array(label).reshape((sets, x.shape[0]))]
+        launch = _launch(str(x.dtype) == "float16")
+        sums, counts = jt.code(shapes, ["int64", "int64"], given, cuda_header=_HEADER, cuda_src=launch, data={"bits": int(bits)})
+        sums.compile_options = counts.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
+    if not several:
+        sums, counts = sums.reshape((clusters, d)), counts.reshape((clusters,))
+    return sums.stop_grad(), counts.stop_grad()
 
 
 def fixed_sums_host(
@@ -79,6 +128,10 @@ def _move(x, before, after, sets: int, sums, counts, bits: int, moved, threads: 
 
 def _pointer(array: np.ndarray | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if array is None else array.ctypes.data)
+
+
+def _launch(half: bool) -> str:
+    return f"const int HALF = {half:d};" + _LAUNCH
 
 
 @functools.cache

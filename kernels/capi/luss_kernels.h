@@ -158,6 +158,13 @@ LUSS_API int luss_centroid_sums(const void* x, int x_type, const int32_t* label,
                                 void* scratch, size_t scratch_bytes, void* stream);
 LUSS_API size_t luss_centroid_sums_scratch(int64_t n, int d, int k);
 
+/* The same in fixed point and for r sets of labels: sums (r, k, d) int64 of round(x 2^bits), halves to even, counts (r, k) int64, label (r, n).
+   Exact and independent of any order while no sum leaves 63 bits; beyond, and for NaN, sums of that label and column are unspecified.
+   r 1..65535, bits 0..62. */
+LUSS_API int luss_fixed_sums(const void* x, int x_type, const int32_t* label, int64_t n, int d, int k, int r, int bits, int64_t* sums,
+                             int64_t* counts, void* scratch, size_t scratch_bytes, void* stream);
+LUSS_API size_t luss_fixed_sums_scratch(int64_t n, int d, int k, int r);
+
 /* totals (r,) double: sums of score (r, n) float. r 1..65535. Deterministic. */
 LUSS_API int luss_score_sums(const float* score, int64_t n, int r, double* totals, void* scratch, size_t scratch_bytes, void* stream);
 LUSS_API size_t luss_score_sums_scratch(int r);

@@ -18,14 +18,9 @@
 #pragma once
 #include <cstdint>
 
-#include "luss/label_sort.cuh"
-#ifndef LUSS_CUDA_ON_CPU
-#include <cuda_fp16.h>
-#endif
+#include "luss/sorted_rows.cuh"
 
 namespace luss {
-
-constexpr int PIECE_ROWS = 512, SUM_COLUMNS = 128, SUM_WARPS = 4, SUMS_MAX_K = 4096;
 
 /* s + v without its rounding error, which is added to e. Never contracted or reordered, as every operation names its rounding. */
 __device__ __forceinline__ void two_sum(float& s, float& e, float v) {
@@ -39,46 +34,17 @@ __device__ __forceinline__ double two_parts(float s, float e) {
     return finite ? static_cast<double>(s) + static_cast<double>(e) : static_cast<double>(s);
 }
 
-/* Four neighbours of a row; `left` of them are there. */
-__device__ __forceinline__ void four_of(const float* row, int left, bool quad, float (&v)[4]) {
-    if (quad) {
-        const float4 all = *reinterpret_cast<const float4*>(row);
-        v[0] = all.x, v[1] = all.y, v[2] = all.z, v[3] = all.w;
-    } else {
-        for (int i = 0; i < 4; ++i) v[i] = i < left ? row[i] : 0.0f;
-    }
-}
-__device__ __forceinline__ void four_of(const __half* row, int left, bool quad, float (&v)[4]) {
-    if (quad) {
-        const uint2 all = *reinterpret_cast<const uint2*>(row);
-        const float2 low = __half22float2(*reinterpret_cast<const __half2*>(&all.x));
-        const float2 high = __half22float2(*reinterpret_cast<const __half2*>(&all.y));
-        v[0] = low.x, v[1] = low.y, v[2] = high.x, v[3] = high.y;
-    } else {
-        for (int i = 0; i < 4; ++i) v[i] = i < left ? __half2float(row[i]) : 0.0f;
-    }
-}
-
 /* partial (pieces, d) fp64: sums of each piece. Blocks (columns / 128, any), so that the blocks of a row's columns run together. */
 template <class X>
 __global__ void __launch_bounds__(32 * SUM_WARPS) sum_pieces_kernel(const X* __restrict__ x, const int32_t* __restrict__ ids, int d, int k,
                                                                   const int32_t* __restrict__ start, const int32_t* __restrict__ piece, int rows,
                                                                   double* __restrict__ partial) {
     __shared__ double found[SUM_WARPS - 1][SUM_COLUMNS];
-    __shared__ int range[2];
+    __shared__ int range[3];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, column = blockIdx.x * SUM_COLUMNS + 4 * lane, left = d - column;
     const bool quad = left >= 4 && d % 4 == 0 && reinterpret_cast<uintptr_t>(x) % (4 * sizeof(X)) == 0;
     for (int number = blockIdx.y; number < piece[k]; number += gridDim.y) {
-        if (threadIdx.x == 0) { // the last label that begins at or before this piece and has one
-            int low = 0, high = k;
-            while (high - low > 1) {
-                const int middle = (low + high) / 2;
-                if (piece[middle] <= number) low = middle;
-                else high = middle;
-            }
-            const int first = start[low] + (number - piece[low]) * rows;
-            range[0] = first, range[1] = min(first + rows, start[low + 1]);
-        }
+        if (threadIdx.x == 0) piece_of(start, piece, k, rows, number, range);
         __syncthreads();
         float s[4] = {0, 0, 0, 0}, e[4] = {0, 0, 0, 0};
         const int last = range[1];
@@ -124,25 +90,9 @@ __global__ void __launch_bounds__(128) add_pieces_kernel(const double* __restric
 }
 
 /* Where the parts of the scratch memory lie. */
-struct sums_scratch {
-    int64_t tables, pieces; // pieces: at most
-    size_t table, start, piece, ids, partial, bytes;
-    sums_scratch(int64_t n, int d, int k, int rows) {
-        tables = (n + SORT_ROWS - 1) / SORT_ROWS, pieces = n / rows + (n < k ? n : k);
-        bytes = 0;
-        table = take(sizeof(int32_t) * tables * k);
-        start = take(sizeof(int32_t) * (k + 1));
-        piece = take(sizeof(int32_t) * (k + 1));
-        ids = take(sizeof(int32_t) * n);
-        partial = take(sizeof(double) * pieces * d);
-    }
-
-  private:
-    size_t take(size_t size) {
-        const size_t at = bytes;
-        bytes += (size + 255) / 256 * 256;
-        return at;
-    }
+struct sums_scratch : sort_scratch {
+    size_t partial;
+    sums_scratch(int64_t n, int d, int k, int rows) : sort_scratch(n, k, 1, rows) { partial = take(sizeof(double) * pieces * d); }
 };
 
 /* Bytes of scratch memory of centroid_sums: 4 n + k n / 1024 + 8 d (n / 512 + k), about. */
@@ -158,26 +108,15 @@ inline cudaError_t centroid_sums_in_pieces(const X* x, const int32_t* label, int
         return error == cudaSuccess ? cudaMemsetAsync(sums, 0, sizeof(double) * k * d, stream) : error;
     }
     unsigned char* const base = static_cast<unsigned char*>(scratch);
-    int32_t* const table = reinterpret_cast<int32_t*>(base + at.table);
-    int32_t* const start = reinterpret_cast<int32_t*>(base + at.start);
-    int32_t* const piece = reinterpret_cast<int32_t*>(base + at.piece);
-    int32_t* const ids = reinterpret_cast<int32_t*>(base + at.ids);
+    const sorted_rows sorted = at.in(base);
     double* const partial = reinterpret_cast<double*>(base + at.partial);
-    const unsigned tables = static_cast<unsigned>(at.tables), columns = (d + SUM_COLUMNS - 1) / SUM_COLUMNS;
-    const size_t shared_bytes = sizeof(int32_t) * k;
-    cudaError_t error;
-    LUSS_LAUNCH(count_labels_kernel, tables, 256, shared_bytes, stream, label, n, k, table);
-    if ((error = cudaGetLastError()) != cudaSuccess) return error;
-    LUSS_LAUNCH(add_tables_kernel, (k + 127) / 128, 128, 0, stream, table, at.tables, k, counts);
-    if ((error = cudaGetLastError()) != cudaSuccess) return error;
-    LUSS_LAUNCH(start_labels_kernel, 1, 1024, 0, stream, counts, k, rows, start, piece);
-    if ((error = cudaGetLastError()) != cudaSuccess) return error;
-    LUSS_LAUNCH(place_rows_kernel, tables, 32, shared_bytes, stream, label, n, k, table, start, ids);
-    if ((error = cudaGetLastError()) != cudaSuccess) return error;
+    const unsigned columns = (d + SUM_COLUMNS - 1) / SUM_COLUMNS;
+    cudaError_t error = sort_rows(label, n, k, 1, rows, at, sorted, counts, stream);
+    if (error != cudaSuccess) return error;
     const dim3 pieces(columns, static_cast<unsigned>(at.pieces < 65535 ? at.pieces : 65535)), labels(columns, k);
-    LUSS_LAUNCH((sum_pieces_kernel<X>), pieces, 32 * SUM_WARPS, 0, stream, x, ids, d, k, start, piece, rows, partial);
+    LUSS_LAUNCH((sum_pieces_kernel<X>), pieces, 32 * SUM_WARPS, 0, stream, x, sorted.ids, d, k, sorted.start, sorted.piece, rows, partial);
     if ((error = cudaGetLastError()) != cudaSuccess) return error;
-    LUSS_LAUNCH(add_pieces_kernel, labels, 128, 0, stream, partial, piece, d, sums);
+    LUSS_LAUNCH(add_pieces_kernel, labels, 128, 0, stream, partial, sorted.piece, d, sums);
     return cudaGetLastError();
 }
 

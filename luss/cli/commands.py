@@ -39,6 +39,12 @@ def features(args: Namespace) -> None:
         run_stages(args)
 
 
+def cluster(args: Namespace) -> None:
+    from luss.cli.cluster import run
+
+    run(args)
+
+
 def run_demo(args: Namespace) -> None:
     overrides = [f"data.root={os.path.join(args.workspace, 'data')}", *_overrides(args)]
     settings = load_settings("demo", overrides=overrides)
@@ -197,6 +203,7 @@ HANDLERS = {
     "run": run_stages,
     **{stage: run_stages for stage in STAGES},
     "features": features,
+    "cluster": cluster,
     "evaluate": evaluate,
     "protocol": protocol,
     "report": report,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from engine.runtime.errors import LussError
 from luss import __version__
-from luss.cli import features, protocol, submit
+from luss.cli import cluster, features, protocol, submit
 from luss.cli.aliases import translate
 from luss.cli.bench import add_bench
 from luss.cli.data import add_data
@@ -20,7 +20,7 @@ STAGE_HELP = {
     "pretrain": ("stage 1: train the encoder on images alone (SwAV, pixel-to-pixel, deep-to-shallow)", "pretrain.epochs=50"),
     "attend": ("stage 2.1: train the pixel-attention head on the frozen encoder", "attend.base_lr=0.6"),
     "features": ("stage 2.2: one attention-pooled vector per image, in checked shards on disk", "features.dtype=float16"),
-    "cluster": ("stage 2.2: k-means over the features, and the agreement with the class folders", "cluster.restarts=5"),
+    "cluster": ("stage 2.2: k-means over the features, and the agreement with the class folders; or over any feature cache", "cluster.restarts=5"),
     "threshold": ("stage 2.3: label maps and attention of the validation images, and the best threshold", "label.curve_max=60"),
     "label": ("stage 2.4: pseudo label maps of the training images", "label.threshold=0.41"),
     "finetune": ("stage 3: train the segmentation network on the pseudo labels", "finetune.epochs=5"),
@@ -62,6 +62,8 @@ def build_parser() -> Parser:
     for stage, (text, setting) in STAGE_HELP.items():
         if stage == "features":
             features.add_options(_add(commands, stage, text, features.EXAMPLES), _add_common)
+        elif stage == "cluster":
+            cluster.add_options(_add(commands, stage, text, cluster.EXAMPLES), _add_common)
         elif stage != "evaluate":
             examples = [f"luss {stage} --preset imagenet-s-50 --data DIR", f"luss {stage} --workspace runs/demo --set {setting}"]
             _add_common(_add(commands, stage, text, examples))

@@ -65,6 +65,29 @@ def line_chart(
     return _svg(title, frame.axes(x_label) + "".join(parts))
 
 
+def series_chart(lines: Sequence[tuple[Sequence[float], Sequence[float]]], title: str, dark: int | None = None, x_label: str = "") -> str:
+    """Several curves over counted x in one frame as an <svg> element, in the order given; points that are not finite are left out.
+
+    Args:
+        lines: (x, y) of each, of equal lengths.
+        dark: number of the one that stands out; None: all do.
+    """
+    drawn = []
+    for number, (x, y) in enumerate(lines):
+        xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        if xs.shape != ys.shape or xs.ndim != 1:
+            raise ValueError(f"lines[{number}]: expected two sequences of one length, found shapes {xs.shape} and {ys.shape}")
+        finite = np.isfinite(xs) & np.isfinite(ys)
+        if finite.any():
+            drawn.append((xs[finite], ys[finite], dark is None or number == dark))
+    if not drawn:
+        return f'<p class="note">{html.escape(title)}: no finite value.</p>'
+    across, up = np.concatenate([xs for xs, _, _ in drawn]), np.concatenate([ys for _, ys, _ in drawn])
+    frame = _Frame(_range(across.min(), across.max(), 0.0), _range(up.min(), up.max(), 0.06), counted=True)
+    curves = [_polyline(frame, *_thin(xs, ys), _LINE if strong else _FAINT, 2 if strong else 1.2) for xs, ys, strong in drawn]
+    return _svg(title, frame.axes(x_label) + "".join(curves))
+
+
 def bar_chart(values: Sequence[float], title: str, x_label: str = "") -> str:
     """Bars from 0 for values >= 0, at 1, 2, ... in the order given, as an <svg> element; not finite ones stay empty."""
     heights = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)

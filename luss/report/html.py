@@ -19,8 +19,9 @@ from engine.storage.atomic import write_bytes
 from luss.settings import flatten, load_settings, preset_names
 from luss.workspace import STAGES
 
+from .clusters import cluster_charts
 from .confusion import confused_pairs, confusion_counts, drawn_categories, heat_map
-from .curves import bar_chart, line_chart
+from .curves import line_chart
 from .extremes import extremes
 from .gallery import gallery, swatch
 from .palette import IGNORE_DARK, IGNORE_LIGHT, css
@@ -221,12 +222,8 @@ def _clusters(run: Run) -> str:
         facts.append(f"Against the class folders of the training images: {', '.join(agreement)}.")
     else:
         facts.append("The training images carry no classes to compare the clusters with.")
-    records = report.get("iterations")
-    objective = [figure(record.get("objective")) for record in records if isinstance(record, dict)] if isinstance(records, list) else []
-    charts = [bar_chart(sorted(sizes, reverse=True), "images in a cluster, largest first", "rank")] if sizes else []
-    if objective:
-        label = "iteration, restarts one after another"
-        charts.append(line_chart(range(1, len(objective) + 1), objective, "k-means objective", x_label=label, counted=True))
+    told, charts = cluster_charts(report)
+    facts += told
     row = "".join(f'<figure class="chart">{chart}</figure>' for chart in charts)
     return note(" ".join(facts)) + f'<div class="row">{row}</div>' + _assignment(run, sizes)
 

@@ -10,6 +10,7 @@
 #include "capi/augment_crops.cu"
 #include "capi/centroid_sums.cu"
 #include "capi/crop_labels.cu"
+#include "capi/fixed_sums.cu"
 #include "capi/label_maps.cu"
 #include "capi/nearest_centroid.cu"
 #include "capi/resize_crops.cu"

@@ -53,6 +53,8 @@ inline float rsqrtf(float a) { return 1 / std::sqrt(a); } // within 2 units of t
 inline int __float2int_rn(float a) { return static_cast<int>(std::nearbyint(a)); }
 inline int __float2int_rd(float a) { return static_cast<int>(std::floor(a)); }
 inline int __float2int_rz(float a) { return static_cast<int>(a); }
+inline unsigned __float2uint_rz(float a) { return a > 0 ? a < 4294967296.0f ? static_cast<unsigned>(a) : 0xffffffffu : 0; } // NaN: 0
+inline unsigned __float2uint_rn(float a) { return __float2uint_rz(std::nearbyint(a)); }
 inline long long __float2ll_rn(float a) { return static_cast<long long>(std::nearbyint(a)); }
 inline long long __double2ll_rn(double a) { return static_cast<long long>(std::nearbyint(a)); }
 

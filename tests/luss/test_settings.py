@@ -133,11 +133,32 @@ def test_wrong_type_is_refused(text, expected):
         "label.threshold=41",
         "label.curve_max=101",
         "cluster.clusters=0",
+        "cluster.iterations=0",
+        "cluster.restarts=0",
+        "cluster.engine=sklearn",
+        "cluster.start=first",
+        "cluster.whiten=-1",
+        "cluster.minibatch=-1",
+        "cluster.block_rows=-1",
     ],
 )
 def test_impossible_values_are_refused(text):
     with pytest.raises(LussError, match=text.partition("=")[0].split(".")[1]):
         load_settings("imagenet-s-50", None, [text])
+
+
+@pytest.mark.parametrize("text", ["start=k-means++", "spherical=true", "whiten=64", "minibatch=1024"])
+def test_what_faiss_cannot_do_is_refused(text):
+    with pytest.raises(LussError, match=rf"cluster\.{text.partition('=')[0]} = .*: cluster.engine = faiss cannot do that"):
+        load_settings("demo", None, ["cluster.engine=faiss", f"cluster.{text}"])
+    load_settings("demo", None, [f"cluster.{text}"])
+
+
+def test_starts_are_those_of_the_engine():
+    from engine.clustering.records import STARTS as OF_ENGINE
+    from luss.cluster_settings import STARTS
+
+    assert STARTS == OF_ENGINE
 
 
 def test_override_without_equals_sign_and_unknown_preset():

@@ -38,8 +38,9 @@ inline vf broadcast(float x) { return (vf)_mm256_set1_ps(x); }
 inline vf broadcast(float x) { return vf{x, x, x, x}; }
 #endif
 
-// How a word of A and a word of B add to an accumulator; depth counts words.
+// How a word of A and a word of B add to an accumulator, and accumulators to each other; depth counts words.
 struct fp32_product {
+    static vf add(vf a, vf b) { return a + b; }
     static vf step(vf sum, vf a, vf b) { return fused(a, b, sum); }
 };
 
@@ -75,27 +76,32 @@ template <int ROWS> constexpr size_t gemm_partial(int column_panels) {
 
 /* All tiles of `row_panels` times `column_panels`, one thread. done(i, j, tile<ROWS>&) is called once for every row panel i and column panel j,
    for each j in order of i. `b` should fit into half of L2: the columns of larger factors are handed over in several calls. `partial` may be null for
-   depth <= DEPTH_BLOCK. */
-template <class Product, int ROWS, class Done>
-inline void gemm_block(const float* a, int row_panels, const float* b, int column_panels, int depth, float* partial, Done&& done) {
+   depth <= DEPTH_BLOCK. used(j): row panels that column panel j meets, from the first on. start(j, v): what half v of its sums begins with. */
+template <class Product, int ROWS, class Used, class Start, class Done>
+inline void gemm_ragged(const float* a, int row_panels, const float* b, int column_panels, int depth, float* partial, Used&& used, Start&& start_of,
+                        Done&& done) {
     const size_t b_panel = static_cast<size_t>(depth) * TILE_COLUMNS;
     for (int group = 0; group < row_panels; group += ROW_GROUP) {
-        const int end = group + ROW_GROUP < row_panels ? group + ROW_GROUP : row_panels;
+        const int group_end = group + ROW_GROUP < row_panels ? group + ROW_GROUP : row_panels;
         for (int start = 0; start < depth || start == 0; start += DEPTH_BLOCK) {
             const bool last = depth - start <= DEPTH_BLOCK;
             const int words = last ? depth - start : DEPTH_BLOCK;
             const float* rows = a + static_cast<size_t>(start) * row_panels * ROWS;
             for (int j = 0; j < column_panels; ++j) {
                 const float* columns = b + j * b_panel + static_cast<size_t>(start) * TILE_COLUMNS;
+                const int end = used(j) < group_end ? used(j) : group_end;
                 for (int i = group; i < end; ++i) {
-                    tile<ROWS> sum = {};
+                    tile<ROWS> sum;
+                    const vf low = start == 0 ? start_of(j, 0) : vf{}, high = start == 0 ? start_of(j, 1) : vf{};
+#pragma GCC unroll 16
+                    for (int at = 0; at < ROWS; ++at) sum.at[at][0] = low, sum.at[at][1] = high;
                     gemm_tile<Product, ROWS>(rows + static_cast<size_t>(i) * words * ROWS, columns, words, sum);
                     if (start > 0 || !last) {
                         float* before = partial + static_cast<size_t>((j * ROW_GROUP) + i - group) * ROWS * TILE_COLUMNS;
 #pragma GCC unroll 32
                         for (int v = 0; v < 2 * ROWS; ++v) {
                             vf& part = sum.at[v / 2][v % 2];
-                            if (start > 0) part = load<vf>(before + v * LANES) + part;
+                            if (start > 0) part = Product::add(load<vf>(before + v * LANES), part);
                             if (!last) store(before + v * LANES, part);
                         }
                     }
@@ -104,6 +110,12 @@ inline void gemm_block(const float* a, int row_panels, const float* b, int colum
             }
         }
     }
+}
+
+// The same with all row panels for each column panel, and sums from zero.
+template <class Product, int ROWS, class Done>
+inline void gemm_block(const float* a, int row_panels, const float* b, int column_panels, int depth, float* partial, Done&& done) {
+    gemm_ragged<Product, ROWS>(a, row_panels, b, column_panels, depth, partial, [=](int) { return row_panels; }, [](int, int) { return vf{}; }, done);
 }
 
 } // namespace luss

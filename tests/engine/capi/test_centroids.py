@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from engine import capi
+from engine.ops.fixed_sums_reference import fixed_sums
 from tests.engine.capi.emulated import on_gpu, set_order, use_emulation
 from tests.engine.capi.test_arrays import Exchanged
 
@@ -75,6 +76,25 @@ def test_sums_and_counts(dtype):
         capi.centroid_sums(on_gpu(x), on_gpu(label.astype(np.int64)), 7)
     with pytest.raises(ValueError, match=r"k: expected 1..4096, found 5000"):
         capi.centroid_sums(on_gpu(x), on_gpu(label), 5000)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_fixed_point_sums_and_counts(dtype):
+    rng = np.random.default_rng(8)
+    x, label = rng.standard_normal((600, 5)).astype(dtype), rng.integers(-1, 8, (3, 600)).astype(np.int32)
+    for given in (label, label[1]):
+        for found, expected in zip(capi.fixed_sums(on_gpu(x), on_gpu(given), 7, 40), fixed_sums(x, given, 7, 40)):
+            assert found.dtype == np.int64 and found.shape == expected.shape and np.array_equal(found.values, expected)
+    sums, counts = capi.fixed_sums(on_gpu(x[:0]), on_gpu(label[:, :0]), 3, 40)
+    assert sums.shape == (3, 3, 5) and not sums.values.any() and not counts.values.any()
+    for bad, message in (
+        ((on_gpu(x), on_gpu(label[:, 1:]), 7, 40), r"label: expected \(R, 600\) int32, found \(3, 599\)"),
+        ((on_gpu(x), on_gpu(label), 7, 63), r"bits: expected 0..62, found 63"),
+        ((on_gpu(x), on_gpu(label), 5000, 40), r"k: expected 1..4096, found 5000"),
+        ((on_gpu(x), on_gpu(label[:0]), 7, 40), r"r: expected 1..65535, found 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            capi.fixed_sums(*bad)
 
 
 def test_sums_of_scores():

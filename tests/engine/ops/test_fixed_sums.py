@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.ops.backend import backend
-from engine.ops.fixed_sums import fixed_sums_host, move_rows_host
+from engine.ops.fixed_sums import fixed_sums, fixed_sums_host, move_rows_host
 from engine.ops.fixed_sums_reference import fixed_sums as reference
+from engine.runtime import jt
 
 
 def sample(seed, n, k, d, dtype=np.float32, sets=None):
@@ -89,6 +90,17 @@ def test_numbers_out_of_range_spoil_their_own_sums_only():
     sums, _ = fixed_sums_host(x, label, k, 40)
     spoilt = {(r, int(label[r, row]), column) for r in range(2) for row, column in ((7, 5), (8, 6), (9, 36))}
     assert {tuple(place) for place in np.argwhere(sums != expected).tolist()} <= spoilt
+
+
+@pytest.mark.parametrize("sets", [None, 1, 3])
+def test_jittor_keeps_64_bits(sets):
+    given_ = (*sample(4, 50, 7, 19, sets=sets), 50)
+    found = fixed_sums(*given_)
+    assert [str(one.dtype) for one in found] == ["int64", "int64"]
+    check_same([one.numpy() for one in found], reference(*given_))
+    check_same([one.numpy() for one in fixed_sums(jt.array(given_[0]), jt.array(given_[1]), 7, 50)], reference(*given_))
+    with pytest.raises(ValueError, match="bits: .*found 63"):
+        fixed_sums(*given_[:3], 63)
 
 
 def test_moves_between_labels_of_no_cluster_change_nothing_but_their_number():

@@ -6,9 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.ops import attention_head, centroid_sums, fixed_sums, nearest_centroid, pixel_nearest_centroid
+from engine.ops import attention_head, centroid_sums, fixed_sums, nearest_centroid, pixel_nearest_centroid, project_rows, unit_rows
 from engine.runtime import native
-from tests.engine.ops import test_attention_head, test_centroid_sums, test_fixed_sums, test_nearest_centroid, test_pixel_nearest_centroid
+from tests.engine.ops import (
+    test_attention_head,
+    test_centroid_sums,
+    test_fixed_sums,
+    test_nearest_centroid,
+    test_pixel_nearest_centroid,
+    test_project_rows,
+    test_unit_rows,
+)
 from tests.engine.ops.attention_samples import head_inputs
 
 PROCESSORS = {"AVX2": ("-march=haswell",), "AVX2 alone": ("-march=haswell", "-mno-fma", "-mno-f16c"), "SSE2": ("-march=x86-64",)}
@@ -39,12 +47,24 @@ def _attention_head():
     test_attention_head.check(*head_inputs(1, 2, 200, 3, 4))
 
 
+def _unit_rows():
+    for dtype in (np.float32, np.float16):
+        test_unit_rows.check(test_unit_rows.sample(1, 21, 107, dtype), 2)
+
+
+def _project_rows():
+    for dtype in (np.float32, np.float16):
+        test_project_rows.check(*test_project_rows.sample(1, 131, 411, 29, dtype), 2)
+
+
 CHECKS = {
     nearest_centroid: _nearest_centroid,
     centroid_sums: _centroid_sums,
     fixed_sums: _fixed_sums,
     pixel_nearest_centroid: _pixel_nearest_centroid,
     attention_head: _attention_head,
+    unit_rows: _unit_rows,
+    project_rows: _project_rows,
 }
 
 

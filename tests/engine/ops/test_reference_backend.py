@@ -13,10 +13,13 @@ from engine.ops.augment_crops import augment_crops, augment_crops_host
 from engine.ops.backend import backend
 from engine.ops.centroid_sums import centroid_sums, centroid_sums_host
 from engine.ops.crop_labels import crop_labels, crop_labels_host
+from engine.ops.fixed_sums import fixed_sums, fixed_sums_host, move_rows_host
 from engine.ops.knn_vote import LabelledBank, knn_vote
 from engine.ops.nearest_centroid import nearest_centroid, nearest_centroid_host
 from engine.ops.pixel_nearest_centroid import pixel_nearest_centroid, pixel_nearest_centroid_host
+from engine.ops.project_rows import project_rows, project_rows_host
 from engine.ops.resize_crops import resize_crops, resize_crops_host
+from engine.ops.unit_rows import row_squares_host, unit_rows, unit_rows_host
 from engine.ops.upsample import upsample_bilinear
 from engine.ops.upsample_argmax import enlarge_map, upsample_argmax, upsample_argmax_host
 from engine.ops.upsample_cross_entropy import upsample_cross_entropy, upsample_cross_entropy_host
@@ -46,6 +49,11 @@ MAP, MASKS = rng.integers(0, 9, (11, 13)).astype(np.uint16), rng.random((4, 11, 
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
 HALF = {"rtol": 2.0**-10, "atol": 2.0**-10}  # one unit in the last place of float16
 SAME = {"rtol": 0, "atol": 0}  # whole numbers; no two values of these samples are within rounding of each other
+
+
+def moves():
+    sums, counts = np.full((1, 5, 6), 3), np.full((1, 5), 4)
+    return move_rows_host(ROWS, IDS[None], IDS[::-1][None], sums, counts, 30), sums, counts
 
 
 def gradients(op, *arrays):
@@ -82,6 +90,14 @@ CASES = [
     ("nearest_centroid", ("_reference",), lambda: nearest_centroid_host(ROWS, CENTROIDS, cosine=True), CLOSE),
     ("centroid_sums", ("_reference",), lambda: centroid_sums(jt.array(ROWS), jt.array(IDS), 5), SAME),
     ("centroid_sums", ("_reference",), lambda: centroid_sums_host(ROWS, IDS, np.int64(5)), SAME),
+    ("fixed_sums", ("_reference",), lambda: fixed_sums(jt.array(ROWS), jt.array(IDS), 5, 30), SAME),
+    ("fixed_sums", ("_reference",), lambda: fixed_sums_host(ROWS, IDS[None], np.int64(5), np.int64(30)), SAME),
+    ("fixed_sums", ("_reference_moves",), moves, SAME),
+    ("unit_rows", ("_reference",), lambda: unit_rows(jt.array(ROWS)), CLOSE),
+    ("unit_rows", ("_reference",), lambda: unit_rows_host(ROWS.astype(np.float16)), CLOSE),
+    ("unit_rows", ("_reference_squares",), lambda: row_squares_host(ROWS), CLOSE),
+    ("project_rows", ("_reference",), lambda: project_rows(jt.array(ROWS), CENTROIDS[0], CENTROIDS.T.copy()), CLOSE),
+    ("project_rows", ("_reference",), lambda: project_rows_host(ROWS, CENTROIDS[0], CENTROIDS.T), CLOSE),
     ("attention_pool", ("reference_norms",), lambda: pixel_norms(jt.array(FEATURES)), CLOSE),
     ("attention_pool", ("reference_norms",), lambda: pixel_norms_host(FEATURES), CLOSE),
     ("attention_pool", ("reference_pool", "reference_grad"), lambda: gradients(attention_pool, *POOL), CLOSE),

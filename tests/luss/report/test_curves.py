@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from luss.report.curves import HEIGHT, WIDTH, bar_chart, line_chart, running_mean, ticks
+from luss.report.curves import HEIGHT, WIDTH, bar_chart, line_chart, running_mean, series_chart, ticks
 from tests.luss.report.samples import Page
 
 
@@ -74,9 +74,22 @@ def test_the_mark_is_drawn_also_beyond_the_curve():
 
 
 def test_charts_are_well_formed_and_escaped():
-    for chart in (line_chart([1, 2], [3, 4], "<x>&", True, 1.5, "<y>"), bar_chart([1, 2, math.nan], "<x>&", "<y>")):
+    line, bars = line_chart([1, 2], [3, 4], "<x>&", True, 1.5, "<y>"), bar_chart([1, 2, math.nan], "<x>&", "<y>")
+    for chart in (line, bars, series_chart([([1, 2], [3, 4])], "<x>&", 0, "<y>")):
         page = Page(chart)
         assert "<x>&" in page.text and "<y>" in page.text and page.all("svg")[0]["aria-label"] == "<x>&"
+
+
+def test_several_lines_share_one_frame_and_one_stands_out():
+    chart = series_chart([([1, 2, 3], [9.0, 5.0, 4.0]), ([1, 2], [8.0, math.nan]), ([1, 2, 3], [7.0, 3.0, 2.0])], "t", dark=2)
+    first, third = lines(chart)
+    assert (first[:, 1] < third[:, 1]).all() and np.array_equal(first[:, 0], third[:, 0])
+    strokes = re.findall(r'<polyline[^>]*stroke="([^"]*)"', chart)
+    assert strokes[0] != strokes[1] and chart.count("<circle") == 1  # a line of one point
+    assert len(set(re.findall(r'stroke="([^"]*)" stroke-width="2"', series_chart([([1, 2], [1.0, 2.0])] * 2, "t")))) == 1
+    assert series_chart([([1], [math.nan])], "a<b") == series_chart([], "a<b") == '<p class="note">a&lt;b: no finite value.</p>'
+    with pytest.raises(ValueError, match=r"lines\[1\]"):
+        series_chart([([1], [1.0]), ([1], [1.0, 2.0])], "t")
 
 
 def test_bars():
