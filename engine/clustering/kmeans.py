@@ -26,7 +26,6 @@ from .state import Progress, load_state, save_state
 from .whitening import Whitening, fit_whitening
 
 OnProgress = Callable[[int, int, str], None]
-_WHITENING_EPS = 0.0
 
 
 def kmeans(
@@ -186,7 +185,7 @@ class _Run:
         if not self.settings.whiten:
             return None
         plain = Rows(source, exchange=self.exchange, block_rows=block_rows, normalise=False)
-        return fit_whitening(plain, self.settings.whiten, self.exchange, eps=_WHITENING_EPS)
+        return fit_whitening(plain, self.settings.whiten, self.exchange)
 
     def _pass(self, restarts: int):
         options = {"bits": self.bits, "energy_bits": self.energy_bits, "spherical": self.settings.spherical, "threads": self.threads}
