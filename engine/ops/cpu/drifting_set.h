@@ -24,8 +24,8 @@ constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr double U = 1.0 / (1 << 24);
 constexpr double UNSEEN = 5.4e-23; // sqrt(d) of it: most that a norm can lose as squares below 2^-149 vanish
 
-inline float rounded_up(double x) { return static_cast<float>(x + std::abs(x) * 1.2e-7 + 1e-44); }
-inline float rounded_down(double x) { return static_cast<float>(x - std::abs(x) * 1.2e-7 - 1e-44); }
+inline float rounded_up(double x) { return static_cast<float>(x * (x > 0 ? 1 + 1.2e-7 : 1 - 1.2e-7) + 1e-44); }
+inline float rounded_down(double x) { return -rounded_up(-x); }
 
 // The two products a set can be packed for: what a column's sums are as float32.
 struct fp32_scores {
