@@ -15,6 +15,38 @@ from .kernel_folder import kernel_folder
 from .unit_rows_reference import row_squares as _reference_squares
 from .unit_rows_reference import unit_rows as _reference
 
+_HEADER = '#include "executor.h"\n#include "luss/unit_rows.cuh"'
+# in0 x; `_launch` puts HALF before it. Stream 0 is Jittor's.
+_LAUNCH = """
+cudaError_t error = luss::unit_rows((const void*)in0_p, HALF, in0_shape0, (int)in0_shape1, (float*)out0_p, (double*)out1_p, (cudaStream_t)0);
+CHECK(error == cudaSuccess) << "unit_rows: " << cudaGetErrorString(error);
+"""
+
+
+def unit_rows(x):  # (m, d) float32 | float16: jt.Var or NumPy array
+    """x / (|x| + 1e-8) of every row as float32, and the squared length of what comes out.
+
+    Sums of squares are float64, in an order that depends on d alone, and a product in float64 is rounded once: a row's bits are its own, whatever the
+    block, the threads and the device, but for numbers below 2^-126, which may be 0 on CUDA. A zero row gives zeros. A row with NaN or infinity
+    gives NaN, and squares that are not finite, by which the caller finds it.
+
+    Returns: (out, squares): (m, d) float32 and (m,) float64 jt.Var. m == 0 is fine.
+    Raises: ValueError names argument, expected and found: shape, type, d == 0.
+    Gradient: none.
+    """
+    from ..runtime import jt
+
+    if use_reference() or not jt.flags.use_cuda:
+        out, squares = unit_rows_host(x.numpy() if isinstance(x, jt.Var) else x)
+        return jt.array(out), jt.array(squares, dtype="float64")  # jt.array alone makes 32 bits of 64
+    _check(x)
+    if x.shape[0] == 0:
+        return jt.zeros(x.shape, "float32"), jt.zeros((0,), "float64")
+    launch = _launch(str(x.dtype) == "float16")
+    out, squares = jt.code([x.shape, (x.shape[0],)], ["float32", "float64"], [jt.array(x)], cuda_header=_HEADER, cuda_src=launch)
+    out.compile_options = squares.compile_options = {f"FLAGS: -I{kernel_folder()} ": 1}
+    return out.stop_grad(), squares.stop_grad()
+
 
 def unit_rows_host(
     x: np.ndarray,  # (m, d) float32 | float16
@@ -51,6 +83,10 @@ def _run(x: np.ndarray, out: np.ndarray | None, threads: int) -> np.ndarray:
     at_out = None if out is None else ctypes.c_void_p(out.ctypes.data)
     _library().luss_unit_rows_cpu(at_x, int(x.dtype == np.float16), ctypes.c_int64(len(x)), x.shape[1], at_out, at_squares, threads)
     return squares
+
+
+def _launch(half: bool) -> str:
+    return f"const int HALF = {half:d};" + _LAUNCH
 
 
 @functools.cache

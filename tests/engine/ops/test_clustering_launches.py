@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.ops import centroid_sums, fixed_sums, nearest_centroid
+from engine.ops import centroid_sums, fixed_sums, nearest_centroid, unit_rows
 from engine.ops.kernel_folder import kernel_folder
 from engine.runtime.cuda import find_nvcc
 from tests.engine.ops.nvcc import ARCHITECTURES
@@ -23,7 +23,7 @@ AROUND = """
 namespace jittor {
 void run(const void* in0_p, int64_t in0_shape0, int64_t in0_shape1, const void* in1_p, int64_t in1_shape0, int64_t in1_shape1, void* out0_p,
          int64_t out0_shape0, int64_t out0_shape1, void* out1_p, std::unordered_map<std::string, double> data) {
-    (void)in1_shape0, (void)in1_shape1, (void)out0_shape0, (void)out0_shape1;
+    (void)in1_p, (void)in1_shape0, (void)in1_shape1, (void)out0_shape0, (void)out0_shape1;
     %s
 }
 }
@@ -35,6 +35,7 @@ LAUNCHES = {
     },
     **{f"sums-{half:d}": (centroid_sums, (half,)) for half in (False, True)},
     **{f"fixed-{half:d}": (fixed_sums, (half,)) for half in (False, True)},
+    **{f"unit-{half:d}": (unit_rows, (half,)) for half in (False, True)},
 }
 
 

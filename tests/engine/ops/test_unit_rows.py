@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.ops.backend import backend
-from engine.ops.unit_rows import row_squares_host, unit_rows_host
+from engine.ops.unit_rows import row_squares_host, unit_rows, unit_rows_host
 from engine.ops.unit_rows_reference import unit_rows as reference
 
 
@@ -89,6 +89,14 @@ def test_the_largest_and_the_smallest_numbers():
     out, squares = unit_rows_host(np.array([[largest, largest], [smallest, 0]], np.float32))
     np.testing.assert_allclose(out[0], np.sqrt(0.5), rtol=2.0**-23)
     assert np.isfinite(squares).all() and out[1, 0] == np.float32(smallest / 1e-8)
+
+
+def test_on_jittor():
+    x = sample(6, 21, 37)
+    out, squares = unit_rows(x)
+    assert str(squares.dtype) == "float64" and out.numpy().tobytes() == unit_rows_host(x)[0].tobytes()
+    assert squares.numpy().tobytes() == unit_rows_host(x)[1].tobytes()
+    assert [part.shape[0] for part in unit_rows(x[:0])] == [0, 0]
 
 
 def test_reference_backend():
