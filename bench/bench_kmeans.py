@@ -1,6 +1,6 @@
 """Whole clusterings: luss's k-means against faiss.Clustering, with the same rows, starts, iterations, restarts and threads.
 
-    python bench/bench_kmeans.py [--rows N] [--dims D ...] [--clusters K ...] [--restarts R] [--iterations I] [--data NAME] [--threads T] [--json FILE]
+    python bench/bench_kmeans.py [--rows N] [--dims D ...] [--clusters K ...] [--restarts R] [--iterations I] [--data NAME ...] [--threads T]
 
 faiss does its restarts one after another, in two halves, ours all of them between the two: so both sides see the same machine. The rows are
 unit vectors around 919 class means; NAME says how the variance falls with the dimension, of means and noise alike:
@@ -98,11 +98,13 @@ def compare(x, data: str, clusters: int, options: argparse.Namespace, rate: floa
     result.update(seconds=ours, objective=found.objective, of_matrix_rate=products / ours / rate)
     spread = [sum(r.seconds for r in found.records if r.iteration == i) for i in range(options.iterations)]
     result["seconds_by_iteration"] = [round(s, 3) for s in spread]
-    line = f"{data} d={d} K={clusters}, {options.restarts} x {options.iterations}: ours {ours:.1f} s ({100 * result['of_matrix_rate']:.0f} % of the matrix rate)"
+    size = f"{data} d={d} K={clusters}, {options.restarts} x {options.iterations}"
+    line = f"{size}: ours {ours:.1f} s ({100 * result['of_matrix_rate']:.0f} % of the matrix rate)"
     if peers:
         result.update(faiss_seconds=sum(p[0] for p in peers), faiss_objective=min(p[1] for p in peers))
         result["ratio"] = result["faiss_seconds"] / ours
-        line += f", faiss {result['faiss_seconds']:.1f} s: {result['ratio']:.2f} x; objective {found.objective:.3f}, faiss {result['faiss_objective']:.3f}"
+        line += f", faiss {result['faiss_seconds']:.1f} s: {result['ratio']:.2f} x"
+        line += f"; objective {found.objective:.3f}, faiss {result['faiss_objective']:.3f}"
     print(f"{line}\n  seconds by iteration: {' '.join(f'{s:.2f}' for s in spread)}", flush=True)
     return result
 

@@ -14,9 +14,8 @@ import numpy as np
 from ..ops.fixed_sums import fixed_sums
 from ..ops.nearest_centroid import nearest_centroid
 from ..ops.project_rows import project_rows
-from ..ops.unit_rows import unit_rows
-from ..runtime.errors import LussError
-from .rows import Rows
+from ..ops.unit_rows import row_squares_host, unit_rows
+from .rows import Rows, check_finite
 
 _RESIDENT = 0.4  # of the device's memory for rows
 
@@ -30,6 +29,7 @@ class DevicePass:
         self.jt, self.rows, self.bits, self.energy_bits, self.spherical = jt, rows, bits, energy_bits, spherical
         self._sums = jt.zeros((restarts, clusters, rows.dim), "int64")
         self._counts = jt.zeros((restarts, clusters), "int64")
+        self._energies: list[int] = []  # of each block
         self._labels: list = []  # of each block, (R, m) int32
         self._resident: list = []  # the first blocks of rows
         self._room = _RESIDENT * (jt.get_mem_info().total_cuda_ram if jt.flags.use_cuda else 0)
@@ -45,11 +45,13 @@ class DevicePass:
     def run(self, centroids: np.ndarray, before: np.ndarray | None, on_rows: Callable[[int], None]) -> tuple[np.ndarray, int]:
         """Label all rows: as HostPass.run."""
         jt = self.jt
-        moved, energy = np.zeros(len(centroids), np.int64), 0
+        moved = np.zeros(len(centroids), np.int64)
         points = jt.array(centroids)
-        for number, (first, x) in enumerate(self._blocks()):
-            squares = self._squares(first, x)
-            energy += int(np.rint(np.ldexp(squares, self.energy_bits)).astype(np.int64).sum())
+        for number, (first, x, squares) in enumerate(self._blocks()):
+            if number == len(self._energies):  # the same in every pass
+                squares = row_squares_host(x.numpy()) if squares is None else squares.numpy()
+                check_finite(first, squares)
+                self._energies.append(int(np.rint(np.ldexp(squares, self.energy_bits)).astype(np.int64).sum()))
             label, _ = nearest_centroid(x, points, cosine=self.spherical)
             if number == len(self._labels):
                 self._labels.append(jt.full(label.shape, -1, "int32"))
@@ -64,7 +66,7 @@ class DevicePass:
             moved += moves.int32().sum(1).numpy()
             jt.sync([self._sums, self._counts, label])
             on_rows(int(x.shape[0]))
-        return moved, energy
+        return moved, sum(self._energies)
 
     def keep(self, restarts: np.ndarray) -> None:
         """Go on with these restarts alone: (R,) booleans."""
@@ -72,13 +74,13 @@ class DevicePass:
         self._sums, self._counts = self._sums[kept], self._counts[kept]
         self._labels = [label[kept] for label in self._labels]
 
-    def _blocks(self) -> Iterator[tuple[int, object]]:
-        """(number of the first row, vectors (m, dim) float32 as Var)."""
+    def _blocks(self) -> Iterator[tuple[int, object, object]]:
+        """(number of the first row, vectors (m, dim) as Var, their squared lengths (m,) float64 as Var; None where nothing has found them)."""
         rows = self.rows
         for first, raw in self._raw():
             if rows.whitening is not None:
                 raw = project_rows(raw, rows.whitening.mean, rows.whitening.basis)
-            yield first, unit_rows(raw) if rows.normalise else raw
+            yield (first, *(unit_rows(raw) if rows.normalise else (raw, None)))
 
     def _raw(self) -> Iterator[tuple[int, object]]:
         yield from list(self._resident)
@@ -89,10 +91,3 @@ class DevicePass:
             if self._room >= 0:
                 self._resident.append((first, copied))
             yield first, copied
-
-    def _squares(self, first: int, x) -> np.ndarray:
-        squares = (x.float32() * x.float32()).sum(1).numpy().astype(np.float64)
-        finite = np.isfinite(squares)
-        if not finite.all():
-            raise LussError(f"clustering: the features of row {first + int(np.argmin(finite))} are not finite: make these features again")
-        return squares

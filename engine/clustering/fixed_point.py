@@ -22,7 +22,7 @@ def sum_bits(total: int, largest: float) -> int:
     bits = min(_ROOM, _ROOM - math.ceil(math.log2(max(total, 1) * max(largest, 2.0**-40) * 1.001)))
     if bits < 0 or bits + math.log2(max(largest, 2.0**-40)) < 20:
         raise LussError(
-            f"clustering: features as large as {largest:g}, {total} of them: their sums leave 62 bits; normalise them, or divide them all by one number"
+            f"clustering: features as large as {largest:g}, {total} of them: their sums leave 62 bits: normalise them, or scale them all"
         )
     return bits
 

@@ -15,8 +15,8 @@ from ..runtime.interrupt import Interrupted, stop_requested
 from .agreement import imbalance
 from .fixed_point import means, objective, sum_bits
 from .minibatch import minibatch_kmeans
-from .passes import open_pass
 from .parallel_plus_plus import parallel_plus_plus
+from .passes import open_pass
 from .plus_plus import plus_plus
 from .records import Clustering, IterationRecord, KMeansSettings
 from .rows import Rows
@@ -26,7 +26,6 @@ from .state import Progress, load_state, save_state
 from .whitening import Whitening, fit_whitening
 
 OnProgress = Callable[[int, int, str], None]
-_WHITENING_EPS = 0.0
 
 
 def kmeans(
@@ -60,8 +59,7 @@ def kmeans(
         threads: None for all cores. Nothing depends on it.
         device: "cpu", "cuda", or "auto": CUDA where Jittor can use it. There labels are those of float32 distances.
 
-    Memory of a process, in bytes, for n of its rows, R restarts, d dimensions: 8 n R (labels and bounds) + 24 R K d (centroids twice, packed ones, sums)
-    + 4 blocks of block_rows rows.
+    Memory: see `memory_bytes`.
 
     Returns:
         Clustering: centroids (K, d) float32 and the records of all iterations.
@@ -186,7 +184,7 @@ class _Run:
         if not self.settings.whiten:
             return None
         plain = Rows(source, exchange=self.exchange, block_rows=block_rows, normalise=False)
-        return fit_whitening(plain, self.settings.whiten, self.exchange, eps=_WHITENING_EPS)
+        return fit_whitening(plain, self.settings.whiten, self.exchange)
 
     def _pass(self, restarts: int):
         options = {"bits": self.bits, "energy_bits": self.energy_bits, "spherical": self.settings.spherical, "threads": self.threads}

@@ -89,12 +89,7 @@ class Rows:
         space = np.empty((min(self.block_rows, len(self)), self.dim), np.float32)
         for first, raw in self.raw_blocks():
             vectors, squares = self._vectors(raw, space[: len(raw)])
-            finite = np.isfinite(squares)
-            if not finite.all():
-                raise LussError(
-                    f"clustering: the features of row {first + int(np.argmin(finite))} are not finite, or beyond float32's range "
-                    f"({int((~finite).sum())} such rows from {first} to {first + len(raw) - 1}): make these features again"
-                )
+            check_finite(first, squares)
             yield first, vectors, squares
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -136,3 +131,17 @@ class Rows:
         if self.normalise:
             return unit_rows_host(raw, out=space)
         return raw, row_squares_host(raw)
+
+
+def check_finite(first: int, squares: np.ndarray) -> None:
+    """Refuse rows whose squared length is not finite; `first` is the number of the first of these rows.
+
+    Raises:
+        LussError: names the first one.
+    """
+    finite = np.isfinite(squares)
+    if not finite.all():
+        raise LussError(
+            f"clustering: the features of row {first + int(np.argmin(finite))} are not finite, or beyond float32's range "
+            f"({int((~finite).sum())} such rows from {first} to {first + len(squares) - 1}): make these features again"
+        )

@@ -43,7 +43,7 @@ public:
         relative = (d / (2 * LANES) + 12) * U * ROUNDINGS; // of a float32 sum of squares: row_distance.h adds d / (2 LANES) of them to a lane
         product_error = (d / (2 * LANES) + 8) * U * ROUNDINGS * 1.01;
 #if LUSS_HAS_INT8
-        if (Scores::ROUNDS_ROWS) bytes.resize(rows.size() * int8_stride(d)), space.resize(int8_stride(d));
+        if (Scores::ROUNDS_ROWS) bytes.resize(rows.size() * turn.length), space.resize(turn.length);
 #endif
     }
 
@@ -86,6 +86,9 @@ private:
     std::vector<near_centroids> states;
     std::vector<measured> scanned;
     std::vector<int8_t> bytes;
+#if LUSS_HAS_INT8
+    rotation turn{int8_stride(d)};
+#endif
     double relative, product_error;
     int64_t first = 0;
     const drifting_set<ROWS>* set = nullptr;
@@ -100,14 +103,13 @@ private:
         const double unseen = std::sqrt(d) * UNSEEN;
 #if LUSS_HAS_INT8
         if (Scores::ROUNDS_ROWS) {
-            const rounded_row found = round_row(from, given.middle.data(), d, space.data(), bytes.data() + static_cast<size_t>(i) * int8_stride(d));
+            const rounded_row found = round_row(from, given.middle.data(), d, turn, space.data(), bytes.data() + static_cast<size_t>(i) * turn.length);
             to.step = found.step;
             to.per_step = 1.0 / found.step;
             to.start = -128 * found.sum;
             to.square = found.square;
             to.norm = std::sqrt(to.square) * (1 + relative) + unseen;
-            // x - middle itself was rounded by u of each number
-            const double lost = std::sqrt(static_cast<double>(found.lost)) * (1 + relative) + 1.01 * U * to.norm + unseen, kept = to.norm + lost;
+            const double lost = std::sqrt(static_cast<double>(found.lost)) * (1 + relative) + 1.02 * turn.roundings() * U * to.norm + unseen, kept = to.norm + lost;
             to.off = std::max(lost, kept / 128) + 8 * U * kept;
             to.full_norm = to.norm + given.middle_norm;
             return;
@@ -207,7 +209,7 @@ private:
 #if LUSS_HAS_INT8
         if (Scores::ROUNDS_ROWS) {
             const int8_t* at[TILE_COLUMNS];
-            for (int i = 0; i < count; ++i) at[i] = bytes.data() + static_cast<size_t>(from[i].at) * int8_stride(d);
+            for (int i = 0; i < count; ++i) at[i] = bytes.data() + static_cast<size_t>(from[i].at) * turn.length;
             return pack_words(at, count, d, to);
         }
 #endif

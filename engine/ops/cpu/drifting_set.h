@@ -6,8 +6,8 @@
 
      y.z - y'.z' = (y - y').z + y'.(z - z') <= |y - y'| |z| + |y'| |z - z'| <= e n   with e = max(|y - y'|, |y'| / 128), n = |z| + 128 |z - z'|
 
-   int8   y', z' are steps of the row and of the centroid times bytes; the sum of their products is exact, turning it into float32 and weighing it
-          rounds thrice: 8 u |y'| more in e.
+   int8   y and z are rotated first (rotation.h), which changes no product; y', z' are steps of the row and of the centroid times bytes. The sum of
+          their products is exact, turning it into float32 and weighing it rounds thrice: 8 u |y'| more in e.
    fp32   y' = x, z' = c, middle = 0, and the roundings of the sum, m u |x| |c| (centroid_panels.h), make e = m u |x|. */
 #pragma once
 #include <algorithm>
@@ -24,8 +24,8 @@ constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr double U = 1.0 / (1 << 24);
 constexpr double UNSEEN = 5.4e-23; // sqrt(d) of it: most that a norm can lose as squares below 2^-149 vanish
 
-inline float rounded_up(double x) { return static_cast<float>(x + std::abs(x) * 1.2e-7 + 1e-44); }
-inline float rounded_down(double x) { return static_cast<float>(x - std::abs(x) * 1.2e-7 - 1e-44); }
+inline float rounded_up(double x) { return static_cast<float>(x * (x > 0 ? 1 + 1.2e-7 : 1 - 1.2e-7) + 1e-44); }
+inline float rounded_down(double x) { return -rounded_up(-x); }
 
 // The two products a set can be packed for: what a column's sums are as float32.
 struct fp32_scores {
@@ -120,11 +120,18 @@ private:
     void pack_int8(const float* middle, const std::vector<double>& square) {
         const int words = int8_words(depth);
         packed.assign(static_cast<size_t>(panels) * ROWS * words, 0);
-        std::vector<double> steps(count, 0.0);
+        const rotation turn(int8_stride(depth));
+        std::vector<double> rotated(static_cast<size_t>(count) * turn.length, 0.0), steps(count, 0.0);
         for (int j = 0; j < count; ++j) {
             if (square[j] != square[j]) continue;
+            double* z = rotated.data() + static_cast<size_t>(j) * turn.length;
+            for (int p = 0; p < depth; ++p) z[p] = (static_cast<double>(c[static_cast<size_t>(j) * depth + p]) - middle[p]) * turn.signs[p];
+            turn.spread(z);
             double largest = 1e-18;
-            for (int p = 0; p < depth; ++p) largest = std::max(largest, std::abs(static_cast<double>(c[static_cast<size_t>(j) * depth + p]) - middle[p]));
+            for (int p = 0; p < turn.length; ++p) {
+                z[p] /= std::sqrt(turn.block);
+                largest = std::max(largest, std::abs(z[p]));
+            }
             steps[j] = largest / 127;
         }
         step = std::max(*std::max_element(steps.begin(), steps.end()), 1e-20);
@@ -132,19 +139,19 @@ private:
         for (int at = 0; at < count; ++at) {
             const int j = id[at];
             if (square[j] != square[j]) continue;
+            const double* z = rotated.data() + static_cast<size_t>(j) * turn.length;
             double norm = 0, lost = 0;
-            for (int start = 0; start < depth; start += 4) {
-                uint8_t bytes[4] = {};
-                for (int p = start; p < std::min(start + 4, depth); ++p) {
-                    const double z = static_cast<double>(c[static_cast<size_t>(j) * depth + p]) - middle[p];
-                    const int q = static_cast<int>(std::lrint(z / steps[j]));
+            for (int start = 0; start < turn.length; start += 4) {
+                uint8_t bytes[4];
+                for (int p = start; p < start + 4; ++p) {
+                    const int q = static_cast<int>(std::lrint(z[p] / steps[j]));
                     bytes[p - start] = static_cast<uint8_t>(q + 128);
-                    norm += z * z;
-                    lost += (z - q * steps[j]) * (z - q * steps[j]);
+                    norm += z[p] * z[p];
+                    lost += (z[p] - q * steps[j]) * (z[p] - q * steps[j]);
                 }
                 std::memcpy(&packed[place_in_rows<ROWS>(panels, words, at, start / 4)], bytes, 4);
             }
-            describe(at, std::sqrt(norm), std::sqrt(lost), cosine ? 0 : 0.5 * norm, steps[j] / step);
+            describe(at, std::sqrt(norm), std::sqrt(lost) + 1e-12 * std::sqrt(norm), cosine ? 0 : 0.5 * norm, steps[j] / step);
         }
     }
 #endif

@@ -37,11 +37,13 @@ def same(a, b) -> bool:
 @given(data=st.data())
 def test_the_objective_never_rises_but_by_a_split(data):
     n, d = data.draw(st.integers(20, 400)), data.draw(st.integers(1, 40))
-    x = clustered(n, d, classes=data.draw(st.integers(1, 30)), seed=data.draw(st.integers(0, 99)), dtype=data.draw(st.sampled_from(["float32", "float16"])))
+    kind = data.draw(st.sampled_from(["float32", "float16"]))
+    x = clustered(n, d, classes=data.draw(st.integers(1, 30)), seed=data.draw(st.integers(0, 99)), dtype=kind)
     if data.draw(st.booleans()):
         x = x[np.random.default_rng(1).integers(max(1, n // 5), size=n)]
     spherical, normalise = data.draw(st.booleans()), data.draw(st.booleans())
-    chosen = KMeansSettings(data.draw(st.integers(1, 20)), 12, 3, seed=data.draw(st.integers(0, 9)), spherical=spherical, normalise=normalise or spherical)
+    clusters, seed = data.draw(st.integers(1, 20)), data.draw(st.integers(0, 9))
+    chosen = KMeansSettings(clusters, 12, 3, seed=seed, spherical=spherical, normalise=normalise or spherical)
     found = kmeans(x, chosen, block_rows=data.draw(st.sampled_from([None, 7, 64])))
     energy = n * (1.0 if chosen.normalise else float((x.astype(np.float64) ** 2).sum(1).max()))
     for restart in range(3):
@@ -53,7 +55,7 @@ def test_the_objective_never_rises_but_by_a_split(data):
             assert before.splits or rise <= 1e-12 * energy
             assert after.moved is not None and 0 <= after.moved <= n
         if way[-1].iteration < 11:
-            assert way[-1].moved == 0 or way[-1].objective == way[-2].objective
+            assert way[-1].moved in (0, None) or way[-1].objective == way[-2].objective
     last = {r.restart: r.objective for r in found.records}
     assert found.objective == (max if spherical else min)(last.values()) and last[found.restart] == found.objective
 
@@ -156,12 +158,13 @@ def test_sigterm_and_sigkill_of_a_process(tmp_path):
         def slowly(done, total, what):
             print(what, flush=True)
             time.sleep(0.02)
-        found = kmeans(np.load(sys.argv[1] + "/x.npy"), KMeansSettings(19, 8, 3, seed=4), state=sys.argv[1], save_seconds=0, on_progress=slowly, block_rows=500)
+        x, chosen = np.load(sys.argv[1] + "/x.npy"), KMeansSettings(19, 8, 3, seed=4)
+        found = kmeans(x, chosen, state=sys.argv[1], save_seconds=0, on_progress=slowly, block_rows=500)
         np.save(sys.argv[1] + "/c.npy", found.centroids)
     """
-    command = [sys.executable, "-c", textwrap.dedent(text), str(tmp_path)]
+    command, environment = [sys.executable, "-c", textwrap.dedent(text), str(tmp_path)], {**os.environ, "PYTHONPATH": str(ROOT)}
     for number, last in ((signal.SIGTERM, "iteration 2 "), (signal.SIGKILL, "iteration 5 ")):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
         for line in process.stdout:
             if line.startswith(last):
                 process.send_signal(number)
@@ -169,7 +172,7 @@ def test_sigterm_and_sigkill_of_a_process(tmp_path):
         rest, errors = process.communicate(timeout=120)
         assert process.returncode != 0 and (number == signal.SIGKILL or "stopped after iteration 2 of 8" in errors)
         assert not (tmp_path / "c.npy").exists()
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=True, timeout=120)
     assert done.stdout.startswith("iteration 5 ") and (np.load(tmp_path / "c.npy") == kmeans(x, chosen).centroids).all()
 
 
@@ -237,5 +240,4 @@ def test_through_the_ops_of_jittor_it_is_the_same(tmp_path):
         host = kmeans(cached(tmp_path / str(chosen.seed), x), chosen)
         device = kmeans(x, chosen, device="cuda", block_rows=600)
         assert host.centroids.tobytes() == device.centroids.tobytes()
-        # |x|^2 is summed in float32 there
-        assert [r.objective for r in device.records] == pytest.approx([r.objective for r in host.records], rel=1e-5, abs=1e-5 * len(x))
+        assert [(r.objective, r.moved) for r in device.records] == [(r.objective, r.moved) for r in host.records]

@@ -12,7 +12,6 @@ from engine.clustering.records import KMeansSettings
 from engine.ops.unit_rows import unit_rows_host
 from tests.engine.clustering.samples import clustered, partly_duplicates, with_duplicates
 
-
 # faiss adds rows in float32: a cluster of m rows of unit length is off by up to m 2^-24 in a value of its mean; clusters here have up to 1,500
 # rows, and roundings do not all point one way
 ROUNDING = 1500 * 2.0**-24 / 8
