@@ -43,4 +43,6 @@ def cluster_trouble(c: ClusterSettings) -> str:
     for name in ("start", "spherical", "whiten", "minibatch"):
         if c.engine == "faiss" and getattr(c, name) != getattr(defaults, name):
             return f"cluster.{name} = {getattr(c, name)}: cluster.engine = faiss cannot do that; take cluster.engine = luss"
+    if c.minibatch and c.spherical:
+        return f"cluster.minibatch = {c.minibatch}: mini-batches go by squared distance alone; take cluster.minibatch = 0 with cluster.spherical"
     return ""

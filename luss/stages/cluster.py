@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 
-from engine.clustering.agreement import matched_accuracy, normalized_mutual_information
+from engine.clustering.agreement import agreement
 from engine.clustering.records import Clustering
 from engine.runtime import LussError
 from engine.runtime.exchange import Exchange, for_processes
@@ -35,8 +35,8 @@ def run(job: Job) -> dict:
     report = {**read_json(job.path / REPORT), **figures}
     if exchange.rank == 0:
         write_json(job.path / REPORT, report)
-    agreement = "" if report["nmi"] is None else f", NMI {report['nmi']:.3f}, accuracy {report['accuracy']:.3f} against the class folders"
-    say(f"cluster: {len(features)} images in {c.clusters} clusters{agreement}")
+    against = "" if report["nmi"] is None else f", NMI {report['nmi']:.3f}, accuracy {report['accuracy']:.3f} against the class folders"
+    say(f"cluster: {len(features)} images in {c.clusters} clusters{against}")
     return {key: report[key] for key in ("nmi", "accuracy", "objective", "engine")}
 
 
@@ -49,9 +49,5 @@ def _assign(job: Job, split: str, work: Work, clustering: Clustering, exchange: 
         write_bytes(str(job.path / name), lines.encode())
     classes = np.array([folder.items[p].class_index for p in cache.ids])
     known = len(classes) > 0 and classes.min() >= 0 and len(folder.classes) > 1
-    return {
-        "nmi": normalized_mutual_information(labels, classes) if known else None,
-        "accuracy": matched_accuracy(labels, classes) if known else None,
-        **size_figures(sizes),
-        "train_images": len(labels),
-    }
+    nmi, accuracy = agreement(labels, classes) if known else (None, None)
+    return {"nmi": nmi, "accuracy": accuracy, **size_figures(sizes), "train_images": len(labels)}

@@ -45,12 +45,16 @@ def made(cache, w: Work, folder, exchange=SINGLE):
 
 
 def test_every_setting_that_matters_reaches_the_engine():
-    changed = ClusterSettings(11, 12, 13, "luss", "k-means++", True, 14, 15, 16)
-    assert all(getattr(changed, field.name) != field.default or field.name == "engine" for field in dataclasses.fields(changed))
-    w = Work(changed, seed=17, normalise=False)
-    engine = dataclasses.asdict(w.for_engine())
-    assert engine == {name: value for name, value in w.as_dict().items() if name != "engine"}
-    assert set(engine) == {*RESULT_NAMES, "seed", "normalise"} - {"engine"}
+    batches = ClusterSettings(11, 12, 13, "luss", "k-means++", False, 14, 15, 16)
+    cosine = dataclasses.replace(batches, spherical=True, minibatch=0)
+    for field in dataclasses.fields(ClusterSettings):  # a value left at its default could get lost unseen
+        values = {getattr(settings, field.name) for settings in (batches, cosine)}
+        assert field.name == "engine" or values - {field.default}, field.name
+    for settings in (batches, cosine):
+        w = Work(settings, seed=17, normalise=False)
+        engine = dataclasses.asdict(w.for_engine())
+        assert engine == {name: value for name, value in w.as_dict().items() if name != "engine"}
+        assert set(engine) == {*RESULT_NAMES, "seed", "normalise"} - {"engine"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"whiten": 3}, {"engine": "faiss"}, {"minibatch": 256}], ids=str)

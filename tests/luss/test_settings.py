@@ -154,6 +154,11 @@ def test_what_faiss_cannot_do_is_refused(text):
     load_settings("demo", None, [f"cluster.{text}"])
 
 
+def test_minibatches_are_not_spherical():
+    with pytest.raises(LussError, match="cluster.minibatch = 64: mini-batches go by squared distance alone"):
+        load_settings("demo", None, ["cluster.minibatch=64", "cluster.spherical=true"])
+
+
 def test_starts_are_those_of_the_engine():
     from engine.clustering.records import STARTS as OF_ENGINE
     from luss.cluster_settings import STARTS

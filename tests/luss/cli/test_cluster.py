@@ -165,6 +165,7 @@ def test_whitened_centroids_have_a_name_of_their_own(caches):
         ("--cache train --out out --clusters 4 --engine faiss --minibatch 64", "--minibatch = 64: --engine = faiss cannot"),
         ("--cache train --out out --clusters 4 --engine faiss --start k-means++", "--start = k-means++: --engine = faiss cannot"),
         ("--cache train --out out --clusters 4 --engine faiss --spherical", "--spherical = True: --engine = faiss cannot"),
+        ("--cache train --out out --clusters 4 --minibatch 9 --spherical", "--minibatch = 9: mini-batches go by squared distance alone"),
         ("--cache train --out out --clusters 4 --engine sklearn", "--engine: invalid choice"),
         ("--cache train --out out --clusters 4 --start first", "--start: invalid choice"),
         ("--cache train --out out --clusters 4 --assign other/train", "two caches have the same name out of train"),
@@ -229,11 +230,11 @@ def test_no_jittor_is_imported(caches):
 def test_options_are_settings_of_the_stage(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("luss.cli.commands.run_stages", lambda args: seen.append(resolve(args)[1].cluster))
-    line = "cluster --data D --engine luss --clusters 7 --restarts 3 --iterations 4 --start k-means|| --spherical --minibatch 5 --block-rows 6"
+    line = "cluster --data D --engine luss --clusters 7 --restarts 3 --iterations 4 --start k-means|| --spherical --whiten 5 --block-rows 6"
     given = parse([*line.split(), "--workspace", str(tmp_path), "--set", "cluster.restarts=9"])[0]
     HANDLERS["cluster"](given)
     c = seen[0]
-    assert (c.clusters, c.restarts, c.iterations, c.start, c.spherical, c.minibatch, c.block_rows) == (7, 9, 4, "k-means||", True, 5, 6)
+    assert (c.clusters, c.restarts, c.iterations, c.start, c.spherical, c.whiten, c.block_rows) == (7, 9, 4, "k-means||", True, 5, 6)
     given = parse(["cluster", "--data", "D", "--workspace", str(tmp_path), "--engine", "faiss", "--whiten", "3"])[0]
     with pytest.raises(LussError, match="cluster.whiten = 3: cluster.engine = faiss"):
         HANDLERS["cluster"](given)
