@@ -54,7 +54,8 @@ def kmeans(
         exchange: the processes that share the work; each takes a range of rows, and one sum of sums and counts an iteration joins them.
         starts: (R, K, d) float32 centroids to begin with, in place of `settings.start`.
         state: a folder in which the way is saved, every `save_seconds` and when a stop is requested; a run that finds one there goes on.
-        on_progress: called with rows done, rows in all (of this process), and what is being done.
+        on_progress: called with rows done, rows to do (those of this process, once for every iteration), and what is being done. It ends
+            early where all restarts have reached a fixed point.
         block_rows: rows read and labelled at a time. Nothing depends on it.
         threads: None for all cores. Nothing depends on it.
         device: "cpu", "cuda", or "auto": CUDA where Jittor can use it. There labels are those of float32 distances.
@@ -112,7 +113,7 @@ class _Run:
         before, lloyd = None, self._pass(len(p.active)) if len(p.active) else None
         while len(p.active):
             begin = time.monotonic()
-            moved, energy = lloyd.run(p.centroids, before, self._counter(f"iteration {p.iteration + 1} of {s.iterations}"))
+            moved, energy = lloyd.run(p.centroids, before, self._counter("k-means", p.iteration, s.iterations))
             energy, moved = self._join(energy, moved)
             after, ends = np.empty_like(p.centroids), np.zeros(len(p.active), bool)
             seconds = (time.monotonic() - begin) / len(p.active)
@@ -154,7 +155,7 @@ class _Run:
         p.centroids, steps = minibatch_kmeans(self.rows, p.centroids, s.iterations, s.minibatch, s.seed, self.exchange, **shown)
         p.records = [IterationRecord(r.restart, r.iteration, r.objective, r.seconds, None, 0, r.imbalance, approximate=True) for r in steps]
         lloyd = self._pass(s.restarts)
-        moved, energy = lloyd.run(p.centroids, None, self._counter("comparing the restarts"))
+        moved, energy = lloyd.run(p.centroids, None, self._counter("comparing the restarts", 0, 1))
         energy, _ = self._join(energy, moved)
         for restart in range(s.restarts):
             _, (value, _, _) = self._update(lloyd, restart, p.centroids[restart], energy)
@@ -190,13 +191,14 @@ class _Run:
         options = {"bits": self.bits, "energy_bits": self.energy_bits, "spherical": self.settings.spherical, "threads": self.threads}
         return open_pass(self.device, self.rows, restarts, self.settings.clusters, **options)
 
-    def _counter(self, what: str) -> Callable[[int], None]:
-        done = 0
+    def _counter(self, what: str, number: int, passes: int) -> Callable[[int], None]:
+        """Counts the rows of pass `number` out of so many."""
+        done = number * len(self.rows)
 
         def count(rows: int) -> None:
             nonlocal done
             done += rows
-            self.on_progress(done, len(self.rows), what)
+            self.on_progress(done, passes * len(self.rows), what)
 
         return count
 
