@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--no-peer", action="store_true", help="ours alone")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of ours (default: %(default)s)")
     options = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(options.threads)
@@ -46,7 +47,7 @@ def main() -> int:
 
     rate = machine_limits()["matrix"]
     print(f"{options.threads} threads; float32 matrix rate {rate / 1e9:.0f} GFLOP/s; load {os.getloadavg()[0]:.1f}", flush=True)
-    warm_up()
+    warm_up(options.device)
     results = []
     for data in options.data:
         for d in options.dims:
@@ -58,14 +59,14 @@ def main() -> int:
     return 0 if all(r["objective"] <= 1.001 * r.get("faiss_objective", float("inf")) for r in results) else 1
 
 
-def warm_up() -> None:
+def warm_up(device: str) -> None:
     """Compile what is compiled at its first use."""
     import numpy as np
 
     from engine.clustering.kmeans import kmeans
     from engine.clustering.records import KMeansSettings
 
-    kmeans(np.random.default_rng(0).standard_normal((100, 8), np.float32), KMeansSettings(3, 2, 1), device="cpu")
+    kmeans(np.random.default_rng(0).standard_normal((100, 8), np.float32), KMeansSettings(3, 2, 1), device=device)
 
 
 def rows(n: int, d: int, decay: float):
@@ -91,7 +92,7 @@ def compare(x, data: str, clusters: int, options: argparse.Namespace, rate: floa
     result = {"data": data, "rows": n, "d": d, "clusters": clusters, "restarts": options.restarts, "iterations": options.iterations}
     peers = [] if options.no_peer else [by_faiss(x, chosen, 0, half, options.threads)]
     begin = time.perf_counter()
-    found = kmeans(x, chosen, threads=options.threads, device="cpu")
+    found = kmeans(x, chosen, threads=options.threads, device=options.device)
     ours = time.perf_counter() - begin
     peers += [] if options.no_peer else [by_faiss(x, chosen, half, options.restarts, options.threads)]
     products = 2.0 * n * d * clusters * options.iterations * options.restarts
