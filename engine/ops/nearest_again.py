@@ -20,8 +20,10 @@ WORK = ("settled", "prefix", "full", "scanned", "noted", "float64")
 
 
 class NearestAgain:
-    """Labels of all rows in R sets of centroids, given labels and bounds of the iteration before. CPU only: on CUDA `nearest_centroid` does it, whose
-    tensor cores are faster than the gathering of rows would be.
+    """Labels of all rows in R sets of centroids, given labels and bounds of the iteration before.
+
+    CPU only: on CUDA `nearest_centroid` computes all products on tensor cores. Leaving some out means to gather rows from memory there, and whether
+    that pays must be measured on a card first.
 
     Args:
         centroids: (R, K, d) float32.
@@ -31,8 +33,9 @@ class NearestAgain:
             bound for each pair; "auto": the faster one.
         threads: None for all cores; with 1 no thread is started.
 
-    `work` counts pairs of row and set over all calls: "settled" by the bound alone, by a "prefix" of the centroids sorted by how far they moved, by the
-    "full" set; of these "scanned" one by one as too many centroids were near; "noted" centroids that the product left near, and rows decided in "float64".
+    `work` counts pairs of row and set over all calls: "settled" by the bound alone, by a "prefix" of the centroids sorted by how far they moved,
+    by the "full" set; of these "scanned" one by one as too many centroids were near; "noted" centroids that the product left near, and rows decided
+    in "float64". Rows whose numbers leave the range of float32 on the way are in none of them.
 
     Raises: ValueError names argument, expected and found; MemoryError.
     """
@@ -69,11 +72,11 @@ class NearestAgain:
 
         Args:
             x: (m, d) float32 | float16.
-            label: (R, m) int32, C-ordered. In: the row's cluster in `before`, anything outside of 0..K-1 for unknown. Out: that of `nearest_centroid`:
-                the exact nearest, equal scores to the smallest id, 0 for rows without a score (NaN).
-            lower: (R, m) float32, C-ordered. In: at most the Euclidean distance from the row to every centroid of `before` but its label; -inf:
-                unknown. Out: the same for `centroids` (inf with K = 1). It may depend on the rows of the call, on the labels nothing but x and
-                centroids does.
+            label: (R, m) int32, C-ordered. In: the row's cluster in `before`, anything outside of 0..K-1 for unknown. Out: that of
+                `nearest_centroid`: the exact nearest, equal scores to the smallest id, 0 for rows without a score (NaN).
+            lower: (R, m) float32, C-ordered. In: at most the Euclidean distance from the row to every centroid of `before` but its label;
+                -inf: unknown. Out: the same for `centroids` (inf with K = 1). Labels depend on x and centroids alone; the bounds
+                may also depend on which rows come in one call, not on threads.
         """
         sets, clusters, dimensions = self._centroids.shape
         if x.ndim != 2 or x.shape[1] != dimensions or x.dtype not in (np.float32, np.float16):

@@ -103,13 +103,15 @@ private:
         const double unseen = std::sqrt(d) * UNSEEN;
 #if LUSS_HAS_INT8
         if (Scores::ROUNDS_ROWS) {
-            const rounded_row found = round_row(from, given.middle.data(), d, turn, space.data(), bytes.data() + static_cast<size_t>(i) * turn.length);
+            int8_t* kept_at = bytes.data() + static_cast<size_t>(i) * turn.length;
+            const rounded_row found = round_row(from, given.middle.data(), d, turn, space.data(), kept_at);
             to.step = found.step;
             to.per_step = 1.0 / found.step;
             to.start = -128 * found.sum;
             to.square = found.square;
             to.norm = std::sqrt(to.square) * (1 + relative) + unseen;
-            const double lost = std::sqrt(static_cast<double>(found.lost)) * (1 + relative) + 1.02 * turn.roundings() * U * to.norm + unseen, kept = to.norm + lost;
+            const double turned = 1.02 * turn.roundings() * U * to.norm; // what rotating in float32 changed
+            const double lost = std::sqrt(static_cast<double>(found.lost)) * (1 + relative) + turned + unseen, kept = to.norm + lost;
             to.off = std::max(lost, kept / 128) + 8 * U * kept;
             to.full_norm = to.norm + given.middle_norm;
             return;
@@ -158,7 +160,8 @@ private:
             }
             if (bound > reach) {
                 const float* lead = set->lead.data();
-                const int needed = static_cast<int>(std::partition_point(lead, lead + set->panels, [&](float drift) { return !(left_of(bound, drift) > reach); }) - lead);
+                const auto near = [&](float drift) { return !(left_of(bound, drift) > reach); };
+                const int needed = static_cast<int>(std::partition_point(lead, lead + set->panels, near) - lead);
                 if (needed < MOST_OF_A_SET * set->panels) entry.panels = needed;
             }
         }
@@ -170,7 +173,8 @@ private:
 
     // The longest prefixes first; of equal ones, by the place of their own centroid: what is noted comes together in few tiles.
     void sort(int count) {
-        counting_sort(waiting, sorted, count, given.count + 1, [&](const open_row& entry) { return entry.own < 0 ? given.count : set->rank[entry.own]; });
+        const auto place = [&](const open_row& entry) { return entry.own < 0 ? given.count : set->rank[entry.own]; };
+        counting_sort(waiting, sorted, count, given.count + 1, place);
         counting_sort(sorted, waiting, count, set->panels + 1, [&](const open_row& entry) { return set->panels - entry.panels; });
     }
     template <class Key> void counting_sort(const std::vector<open_row>& from, std::vector<open_row>& to, int count, int keys, Key&& key) {
@@ -234,7 +238,8 @@ private:
             state.least[j] = rounded_down(score * unit - doubt);
         }
         // Beyond what float32 holds on the way: as if too many had been noted.
-        if (!(doubt < 1e30) || !(state.e[j] < 1e18f) || !(state.least[j] < 1e37f)) state.found[j] = near_centroids::ROOM + 1, state.least[j] = INFINITE;
+        if (!(doubt < 1e30) || !(state.e[j] < 1e18f) || !(state.least[j] < 1e37f))
+            state.found[j] = near_centroids::ROOM + 1, state.least[j] = INFINITE;
     }
 
     // Label and bound of a row whose column has met the centroids of `panels` panels.
@@ -250,10 +255,10 @@ private:
         if (entry.own >= 0) ids[count] = entry.own, seen[count++] = entry.distance;
         const int best = choose(i, ids, seen, count);
         if (best < 0) return scan(i); // without a score above minus infinity
-        double nearest = std::numeric_limits<double>::infinity(); // squared, of all others
         if (given.cosine) return;
         const row& of = rows[i];
-        nearest = of.square * (1 - relative) - 2 * (static_cast<double>(state.other[j]) + state.doubt[j]) * (static_cast<double>(of.step) * set->step);
+        const double unit = static_cast<double>(of.step) * set->step;
+        double nearest = of.square * (1 - relative) - 2 * (static_cast<double>(state.other[j]) + state.doubt[j]) * unit; // squared, of all others
         for (int at = 0; at < count; ++at)
             if (ids[at] != labels[i]) nearest = std::min(nearest, seen[at].low);
         const float unmet = panels < set->panels ? left_of(lowers[i], set->lead[panels]) : INFINITE;

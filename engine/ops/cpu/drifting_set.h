@@ -1,8 +1,8 @@
 /* A set of centroids prepared for nearest_again.cc: sorted by how far each moved since the iteration before, packed for gemm_tile.h, with an upper
    bound of every score that the packed product leaves uncertain.
 
-   Row x and centroid c are taken from `middle` (float32): y = x - middle, z = c - middle, which changes no distance. With o = |z|^2 / 2 (cosine: 0, and
-   middle = 0) the score y.z - o is largest for the nearest centroid. The product stands for y'.z', so
+   Row x and centroid c are taken from `middle` (float32): y = x - middle, z = c - middle, which changes no distance. With o = |z|^2 / 2
+   (cosine: 0, and middle = 0) the score y.z - o is largest for the nearest centroid. The product stands for y'.z', so
 
      y.z - y'.z' = (y - y').z + y'.(z - z') <= |y - y'| |z| + |y'| |z - z'| <= e n   with e = max(|y - y'|, |y'| / 128), n = |z| + 128 |z - z'|
 
@@ -66,7 +66,8 @@ template <int ROWS> struct drifting_set {
         for (int j = 0; j < k; ++j) {
             square[j] = product_fp64(c + static_cast<size_t>(j) * d, c + static_cast<size_t>(j) * d, d);
             half_norm[j] = cosine ? 0 : 0.5 * square[j];
-            // NaN never wins; a centroid of infinite length leaves every row to float64
+            // NaN never wins, nor does infinity but in products: there it leaves every row to float64
+            if (!cosine && std::isinf(square[j])) square[j] = std::numeric_limits<double>::quiet_NaN();
             if (square[j] == square[j]) largest_norm = std::max(largest_norm, std::sqrt(square[j]));
         }
         if (largest_norm > 1e15) return;

@@ -1,5 +1,6 @@
-/* An orthogonal map that spreads what few numbers of a vector hold over many: signs, then Walsh-Hadamard transforms of blocks. Products of two vectors
-   that both went through it stay as they are; the largest number of most falls to 3 to 4 times their mean, and so do the steps of a rounding to bytes. */
+/* An orthogonal map that spreads what few numbers of a vector hold over many: signs, then Walsh-Hadamard transforms of blocks. Products of two
+   vectors that both went through it stay as they are; the largest number of most falls to 3 to 4 times their mean, and with it the steps of a
+   rounding to bytes. */
 #pragma once
 #include <cmath>
 #include <vector>
@@ -53,7 +54,9 @@ private:
     }
 #if defined(__AVX512BW__)
     // The sum of a lane and its partner; in the lanes MINUS, the partner less the lane.
-    template <int MINUS> static __m512 butterfly(__m512 y, __m512 partner) { return _mm512_mask_sub_ps(_mm512_add_ps(y, partner), MINUS, partner, y); }
+    template <int MINUS> static __m512 butterfly(__m512 y, __m512 partner) {
+        return _mm512_mask_sub_ps(_mm512_add_ps(y, partner), MINUS, partner, y);
+    }
 #endif
 };
 

@@ -227,7 +227,7 @@ def test_more_near_centroids_than_are_noted(mode, copies, distance):
             again(x, label, lower)
             if before is None:
                 assert again.work["float64"] > 0
-                assert mode == "fp32" or again.work["scanned"] == (100 if copies == 100 else 0)
+                assert again.work["scanned"] == 100 if distance == 0 else again.work["scanned"] == 0 or copies == 100
         check(x, centroids, label, lower)
 
 
