@@ -2,17 +2,17 @@
    x (n, d) fp16 or fp32;  out (n, d) fp32, null for none, or x itself where that is fp32;  squares (n,) fp64: of `out`, or of x where out is null.
    n may be 0; d from 1. A zero row gives zeros. A row with NaN or infinity gives squares that are NaN or infinite. Gradient: none.
 
-   The CPU path's bits (engine/ops/unit_rows.cc), whatever the grid: a warp has a row, lane i adds the squares of numbers i, i + 32, ... in fp64, where
-   they are exact, and warp_sum pairs lanes as the CPU pairs its 32 sums; root, quotient, product and the one rounding to fp32 are IEEE's. Only numbers
-   below 2^-126 may differ, which --use_fast_math, a flag of Jittor's, takes for 0.
+   The CPU path's bits (engine/ops/unit_rows.cc), whatever the grid: a warp has a row, lane i adds the squares of numbers i, i + 32, ... in fp64,
+   where they are exact, and warp_sum pairs lanes as the CPU pairs its 32 sums; root, quotient, product and the one rounding to fp32 are IEEE's.
+   Only numbers below 2^-126 may differ, which --use_fast_math, a flag of Jittor's, takes for 0.
    Why not Jittor's own reductions: cut over many threads they add with atomics, in whatever order, and a row's bits would not be its own.
 
    Least traffic, and what is moved: n d words and 4 n d + 8 n. A lane keeps its numbers between the two passes up to d = 2048 (KEPT), beyond that the
-   second pass reads them again, from L2 where that holds the rows of all warps on the card (d up to some 4096). Six operations of fp64's rate a number
-   (three conversions, two additions of squares, the product): on GeForce, with 2 of them a cycle and SM, 35 G numbers a second on the 2080 Ti, where
-   memory brings 103 G in fp16; on sm_80 and sm_90 memory is the limit. 1.18 M x 2048 take 70 ms on a 2080 Ti: 6 % of the products of one step of 30
-   restarts, K = 919. Versions: v1, this one; not timed: no GPU was at hand. sm_75 and later; no shared memory; registers 58 up to d = 512, 154 up to
-   2048, 44 beyond, none spilled (held to 102 registers, for 20 warps an SM, the second spills). */
+   second pass reads them again, from L2 where that holds the rows of all warps on the card (d up to some 4096). Six operations of fp64's rate a
+   number (three conversions, two additions of squares, the product): on GeForce, with 2 of them a cycle and SM, 35 G numbers a second on the
+   2080 Ti, where memory brings 103 G in fp16; on sm_80 and sm_90 memory is the limit. 1.18 M x 2048 take 70 ms on a 2080 Ti: 6 % of the products of
+   one step of 30 restarts, K = 919. Versions: v1, this one; not timed: no GPU was at hand. sm_75 and later; no shared memory; registers 58 up to
+   d = 512, 154 up to 2048, 44 beyond, none spilled (held to 102 registers, for 20 warps an SM, the second spills). */
 #pragma once
 #include <cstdint>
 
