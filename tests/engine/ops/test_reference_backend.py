@@ -15,6 +15,7 @@ from engine.ops.centroid_sums import centroid_sums, centroid_sums_host
 from engine.ops.crop_labels import crop_labels, crop_labels_host
 from engine.ops.fixed_sums import fixed_sums, fixed_sums_host, move_rows_host
 from engine.ops.knn_vote import LabelledBank, knn_vote
+from engine.ops.nearest_again import NearestAgain
 from engine.ops.nearest_centroid import nearest_centroid, nearest_centroid_host
 from engine.ops.pixel_nearest_centroid import pixel_nearest_centroid, pixel_nearest_centroid_host
 from engine.ops.project_rows import project_rows, project_rows_host
@@ -70,6 +71,14 @@ def entropy():
 
 
 # module, names of the references in it that have to be called, the call, how close
+def again():
+    """Labels of one set; the bounds beside them are any that hold, the reference's the best there are."""
+    label, lower = np.full((1, len(ROWS)), -1, np.int32), np.full((1, len(ROWS)), -np.inf, np.float32)
+    with NearestAgain(CENTROIDS[None]) as nearest:
+        nearest(ROWS, label, lower)
+    return [label]
+
+
 CASES = [
     ("augment_crops", ("reference",), lambda: augment_crops(PIXELS, IMAGES, CROPS, (19, 33)), CLOSE),
     ("augment_crops", ("reference",), lambda: augment_crops_host(PIXELS, IMAGES, CROPS, 17, dtype="float16"), HALF),
@@ -88,6 +97,7 @@ CASES = [
     ("pixel_nearest_centroid", ("reference",), lambda: pixel_nearest_centroid_host(FEATURES, CENTROIDS, SIZES, **GATE), SAME),
     ("nearest_centroid", ("_reference",), lambda: nearest_centroid(jt.array(ROWS), CENTROIDS), CLOSE),
     ("nearest_centroid", ("_reference",), lambda: nearest_centroid_host(ROWS, CENTROIDS, cosine=True), CLOSE),
+    ("nearest_again", ("_reference",), again, SAME),
     ("centroid_sums", ("_reference",), lambda: centroid_sums(jt.array(ROWS), jt.array(IDS), 5), SAME),
     ("centroid_sums", ("_reference",), lambda: centroid_sums_host(ROWS, IDS, np.int64(5)), SAME),
     ("fixed_sums", ("_reference",), lambda: fixed_sums(jt.array(ROWS), jt.array(IDS), 5, 30), SAME),
