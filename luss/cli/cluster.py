@@ -11,7 +11,6 @@ from typing import Callable
 
 from engine.runtime import interrupt
 from engine.runtime.errors import LussError
-from engine.runtime.processes import barrier
 from luss.cluster_settings import ENGINES, RESULT_NAMES, STARTS, ClusterSettings, cluster_trouble
 
 EXAMPLES = [
@@ -68,7 +67,6 @@ def run(args: Namespace) -> None:
     if not 0 <= seed < 1 << 31:
         raise LussError(f"--seed {seed}: expected 0 to 2147483647")
     quieten(args)
-    interrupt.install()
     cluster_alone(settings, seed, args)
 
 
@@ -76,6 +74,7 @@ def cluster_alone(settings: ClusterSettings, seed: int, args: Namespace) -> None
     """Cluster the rows of --cache, and give labels to them and to those of each --assign; the first process writes."""
     from engine.clustering.rows import Rows
     from engine.features import FeatureCache
+    from engine.runtime.cuda import find_cuda
     from engine.runtime.exchange import for_processes
     from engine.storage.lock import locked_folder
     from luss.clustering import Work, cluster
@@ -94,6 +93,9 @@ def cluster_alone(settings: ClusterSettings, seed: int, args: Namespace) -> None
         raise LussError(f"--whiten {settings.whiten}: {args.cache} has rows of {source.dim} values; expected at most that")
     work = Work(settings, seed, not args.no_normalise, quiet=os.environ.get("LUSS_QUIET") == "1")
     exchange, folder = for_processes(), StageFolder(Path(args.out))
+    if exchange.size > 1 or find_cuda().usable:
+        from engine.runtime import jt  # noqa: F401  now: processes that it starts must not inherit the next line's handlers
+    interrupt.install()
     first = exchange.rank == 0
     wanted, inputs = work.as_dict(), {"cache": Rows(source).identity()}
     with locked_folder(args.out, "clusters") if first else contextlib.nullcontext():
@@ -103,14 +105,14 @@ def cluster_alone(settings: ClusterSettings, seed: int, args: Namespace) -> None
                 raise LussError(f"--out {args.out}: {status.reason}; name another folder, or delete this one")
             if status.state != "complete":
                 folder.begin(wanted, inputs)
-        barrier()
+        exchange.barrier()
         clustering = cluster(source, work, folder.path, exchange)
         _label(caches, clustering, work, folder.path, exchange)
         if first:
             if status.state != "complete":
                 folder.finish(wanted, inputs, {"objective": clustering.objective})
             print(f"{args.out}: {settings.clusters} clusters of {len(source):,} rows, objective {clustering.objective:.7g}")
-        barrier()
+        exchange.barrier()
 
 
 def _label(caches: dict, clustering, work, folder: Path, exchange) -> None:
