@@ -42,7 +42,7 @@ setup(
         "numpy>=1.22,<2",  # Jittor 1.3.11 computes silently wrong results with NumPy 2
         "pillow>=9.2",
         "scipy>=1.8",
-        "faiss-cpu>=1.7.4",
+        "faiss-cpu>=1.7.4,<1.16",  # the alternative k-means, and the judge of ours: later ones draw other starts from a seed
         "simplejpeg>=1.7,<2",  # libjpeg-turbo in a wheel: decodes into a buffer of ours, at 1/1 to 1/8 scale, without the GIL
         "xxhash>=3.0,<5",  # 64-bit checksums at memory speed: a tenth of BLAKE2's time
         "tqdm>=4.64",

@@ -7,6 +7,7 @@ import numpy as np
 from engine import capi
 from engine.ops.centroid_sums import centroid_sums_host
 from engine.ops.fixed_sums import fixed_sums_host
+from engine.ops.unit_rows import unit_rows_host
 
 from .compare import close, same_bits, same_labels
 from .timing import Timing
@@ -107,6 +108,14 @@ def checks(gpu, small: bool):
 
         yield f"fixed_sums {n} x {d}, {k} labels, {dtype}", fixed
 
+        def unit(dtype=dtype, n=n, d=d):
+            x = np.random.default_rng(d).standard_normal((n, d)).astype(dtype)
+            for ours, expected in zip(capi.unit_rows(gpu.upload(x)), unit_rows_host(x)):
+                same_bits(gpu.download(ours), expected)
+            return {"rows": n}
+
+        yield f"unit_rows {n} x {d}, {dtype}", unit
+
 
 def timings(gpu, small: bool):
     sizes = [(40, 16, 5)] if small else [(1 << 20, 128, 50), (1 << 20, 128, 500), (1 << 20, 128, 919), (1 << 19, 512, 919), (1 << 18, 2048, 919)]
@@ -154,6 +163,16 @@ def timings(gpu, small: bool):
                 return Timing("centroid_sums", f"{n} x {d}, {k} labels, {dtype}", sides, 0, moved, goals={"torch": 3.0, "limit": 0.7})
 
             yield f"centroid_sums {d}, {dtype}", summed
+
+            def unit(n=n, d=d, dtype=dtype):
+                x = gpu.unit_rows(n, d, dtype, None)
+                sides = {"ours": lambda: capi.unit_rows(x)}
+                if gpu.name == "torch":
+                    sides["torch"] = lambda: gpu.torch.nn.functional.normalize(x.float(), eps=1e-8)
+                moved = float(((2 if dtype == "float16" else 4) + 4) * n * d + 8 * n)
+                return Timing("unit_rows", f"{n} x {d}, {dtype}", sides, 0, moved, goals={})
+
+            yield f"unit_rows {d}, {dtype}", unit
 
             for share in (1.0, 0.05):
 

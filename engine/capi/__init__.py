@@ -9,7 +9,7 @@ docs/kernels.md: building, linking, the C interface.
 """
 
 from .attention import attention_head, attention_pool, attention_pool_grad, pixel_norms
-from .centroids import centroid_sums, fixed_sums, nearest_centroid, score_sums
+from .centroids import centroid_sums, fixed_sums, nearest_centroid, score_sums, unit_rows
 from .crops import augment_crops, crop_labels, resize_crops
 from .labels import pixel_nearest_centroid, upsample_argmax, vote_masks
 from .library import KernelError, build
@@ -30,6 +30,7 @@ __all__ = [
     "pixel_norms",
     "resize_crops",
     "score_sums",
+    "unit_rows",
     "upsample_argmax",
     "upsample_cross_entropy",
     "vote_masks",

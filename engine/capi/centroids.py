@@ -99,3 +99,19 @@ def score_sums(
     room = scratch_bytes("score_sums", r)
     call("luss_score_sums", given.pointer, n, r, at_totals, place.scratch(room), room, place.stream)
     return totals
+
+
+def unit_rows(
+    x,  # (N, d) float32 or float16 on the GPU
+):
+    """engine.ops.unit_rows: x / (|x| + 1e-8) of every row, and the squared length of what comes out.
+
+    Returns: (out, squares): (N, d) float32 and (N,) float64 on the GPU. Deterministic.
+    """
+    place = Place("x", x)
+    rows = place.array("x", x, ("N", "d"), *FLOATS)
+    n, d = rows.shape
+    out, at_out = place.empty((n, d), "float32")
+    squares, at_squares = place.empty((n,), "float64")
+    call("luss_unit_rows", rows.pointer, FLOATS[rows.dtype.name], n, d, at_out, at_squares, place.stream)
+    return out, squares

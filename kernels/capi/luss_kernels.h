@@ -165,6 +165,10 @@ LUSS_API int luss_fixed_sums(const void* x, int x_type, const int32_t* label, in
                              int64_t* counts, void* scratch, size_t scratch_bytes, void* stream);
 LUSS_API size_t luss_fixed_sums_scratch(int64_t n, int d, int k, int r);
 
+/* Rows scaled to unit length, x / (|x| + 1e-8): out (n, d) float, or NULL for none, or x itself where that is float; squares (n,) double: squared
+   lengths of the rows of out, or of x where out is NULL. d from 1. A row with NaN or infinity has squares that are not finite. Deterministic. */
+LUSS_API int luss_unit_rows(const void* x, int x_type, int64_t n, int d, float* out, double* squares, void* stream);
+
 /* totals (r,) double: sums of score (r, n) float. r 1..65535. Deterministic. */
 LUSS_API int luss_score_sums(const float* score, int64_t n, int r, double* totals, void* scratch, size_t scratch_bytes, void* stream);
 LUSS_API size_t luss_score_sums_scratch(int r);

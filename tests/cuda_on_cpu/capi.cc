@@ -14,6 +14,7 @@
 #include "capi/label_maps.cu"
 #include "capi/nearest_centroid.cu"
 #include "capi/resize_crops.cu"
+#include "capi/unit_rows.cu"
 #include "capi/upsample_cross_entropy.cu"
 #include "capi/vote_masks.cu"
 

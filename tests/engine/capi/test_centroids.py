@@ -5,6 +5,7 @@ import pytest
 
 from engine import capi
 from engine.ops.fixed_sums_reference import fixed_sums
+from engine.ops.unit_rows import unit_rows_host
 from tests.engine.capi.emulated import on_gpu, set_order, use_emulation
 from tests.engine.capi.test_arrays import Exchanged
 
@@ -103,3 +104,15 @@ def test_sums_of_scores():
     # double additions of 700 numbers below 1
     assert (np.abs(found - score.astype(np.float64).sum(1)) <= 700 * 2.0**-53 * 700).all()
     assert np.array_equal(capi.score_sums(on_gpu(score[1])).values, found[1:])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_rows_of_unit_length(dtype):
+    x = np.random.default_rng(9).standard_normal((41, 70)).astype(dtype)
+    x[3] = 0
+    for found, expected in zip(capi.unit_rows(on_gpu(x)), unit_rows_host(x)):
+        assert found.dtype == expected.dtype and np.array_equal(found.values, expected)
+    out, squares = capi.unit_rows(on_gpu(x[:0]))
+    assert out.shape == (0, 70) and squares.shape == (0,)
+    with pytest.raises(ValueError, match=r"x: expected \(N, d\) float32 or float16, found \(41,\)"):
+        capi.unit_rows(on_gpu(x[:, 0].copy()))
