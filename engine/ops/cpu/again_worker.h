@@ -318,7 +318,7 @@ private:
     void decide_all(int i) {
         double most = -std::numeric_limits<double>::infinity();
         labels[i] = 0;
-        lowers[i] = -INFINITE;
+        if (!given.cosine) lowers[i] = -INFINITE;
         for (int id = 0; id < given.count; ++id) {
             const double score = exact(i, id);
             if (score > most) most = score, labels[i] = id;

@@ -231,6 +231,18 @@ def test_no_centroid_is_near(mode, values):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_cosine_leaves_bounds_alone(mode):
+    x = np.random.default_rng(23).standard_normal((9, 5)).astype(np.float32)
+    centroids = x[None, :4].copy()
+    x[3], x[4, 1], x[5] = np.nan, np.inf, 0
+    label, lower = np.full((1, 9), -1, np.int32), np.full((1, 9), 0.25, np.float32)
+    with NearestAgain(centroids, cosine=True, mode=mode) as again:
+        again(x, label, lower)
+    np.testing.assert_array_equal(label, nearest_centroid_host(x, centroids, cosine=True)[0])
+    assert (lower == 0.25).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("scale", [1e-19, 3e-20, 1e-20, 1e-21, 1e-22])
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_steps_whose_product_vanishes(mode, scale, d):
