@@ -40,7 +40,9 @@ public:
         : given(given), d(given.depth), n(n), x(x), label(label), lower(lower), rows(rows_of_chunk(d)), waiting(rows.size()), sorted(rows.size()),
           starts(given.count + given.sets[0]->panels + 1), packed(static_cast<size_t>(MOST_PANELS) * TILE_COLUMNS * Scores::words(d)),
           partial(gemm_partial<ROWS>(MOST_PANELS)), states(MOST_PANELS), scanned(given.count) {
-        relative = (d / (2 * LANES) + 12) * U * ROUNDINGS; // of a float32 sum of squares: row_distance.h adds d / (2 LANES) of them to a lane
+        // Of a float32 sum of squares: row_distance.h adds d / (2 LANES) of them to a lane, int8_tile.h's round_row d / LANES.
+        relative = (d / (2 * LANES) + 12) * U * ROUNDINGS * 1.01;
+        square_error = (d / (Scores::ROUNDS_ROWS ? LANES : 2 * LANES) + 12) * U * ROUNDINGS * 1.01;
         product_error = (d / (2 * LANES) + 8) * U * ROUNDINGS * 1.01;
 #if LUSS_HAS_INT8
         if (Scores::ROUNDS_ROWS) bytes.resize(rows.size() * turn.length), space.resize(turn.length);
@@ -89,7 +91,7 @@ private:
 #if LUSS_HAS_INT8
     rotation turn{int8_stride(d)};
 #endif
-    double relative, product_error;
+    double relative, square_error, product_error;
     int64_t first = 0;
     const drifting_set<ROWS>* set = nullptr;
     int32_t* labels = nullptr;
@@ -109,9 +111,9 @@ private:
             to.per_step = 1.0 / found.step;
             to.start = -128 * found.sum;
             to.square = found.square;
-            to.norm = std::sqrt(to.square) * (1 + relative) + unseen;
+            to.norm = std::sqrt(to.square) * (1 + square_error) + unseen;
             const double turned = 1.02 * turn.roundings() * U * to.norm; // what rotating in float32 changed
-            const double lost = std::sqrt(static_cast<double>(found.lost)) * (1 + relative) + turned + unseen, kept = to.norm + lost;
+            const double lost = std::sqrt(static_cast<double>(found.lost)) * (1 + square_error) + turned + unseen, kept = to.norm + lost;
             to.off = std::max(lost, kept / 128) + 8 * U * kept;
             to.full_norm = to.norm + given.middle_norm;
             return;
@@ -121,7 +123,7 @@ private:
         to.per_step = 1;
         to.start = 0;
         to.square = sum_of_terms(from, given.middle.data(), d, [](vf a, vf, vf sum) { return fused(a, a, sum); });
-        to.full_norm = to.norm = std::sqrt(to.square) * (1 + relative) + unseen;
+        to.full_norm = to.norm = std::sqrt(to.square) * (1 + square_error) + unseen;
         to.off = (ROUNDINGS * std::min(d, DEPTH_BLOCK) + (d + DEPTH_BLOCK - 1) / DEPTH_BLOCK + 7) * U * 1.01 * to.norm;
     }
 
@@ -234,11 +236,11 @@ private:
         state.start[j] = of.start;
         state.least[j] = -3e38f;
         if (entry.own >= 0) {
-            const double score = given.cosine ? entry.distance.low : 0.5 * (of.square * (1 - relative) - entry.distance.high);
+            const double score = given.cosine ? entry.distance.low : 0.5 * (of.square * (1 - square_error) - entry.distance.high);
             state.least[j] = rounded_down(score * unit - doubt);
         }
         // Beyond what float32 holds on the way: as if too many had been noted.
-        if (!(doubt < 1e30) || !(state.e[j] < 1e18f) || !(state.least[j] < 1e37f))
+        if (!(unit < 1e37) || !(doubt < 1e30) || !(state.e[j] < 1e18f) || !(state.least[j] < 1e37f))
             state.found[j] = near_centroids::ROOM + 1, state.least[j] = INFINITE;
     }
 
@@ -258,7 +260,7 @@ private:
         if (given.cosine) return;
         const row& of = rows[i];
         const double unit = static_cast<double>(of.step) * set->step;
-        double nearest = of.square * (1 - relative) - 2 * (static_cast<double>(state.other[j]) + state.doubt[j]) * unit; // squared, of all others
+        double nearest = of.square * (1 - square_error) - 2 * (static_cast<double>(state.other[j]) + state.doubt[j]) * unit; // squared, of all others
         for (int at = 0; at < count; ++at)
             if (ids[at] != labels[i]) nearest = std::min(nearest, seen[at].low);
         const float unmet = panels < set->panels ? left_of(lowers[i], set->lead[panels]) : INFINITE;
@@ -271,7 +273,7 @@ private:
         int best = -1;
         const auto edge = [&](int at) { return cosine ? -seen[at].low : seen[at].high; }; // smaller is nearer
         for (int at = 0; at < count; ++at)
-            if (edge(at) == edge(at) && (best < 0 || edge(at) < edge(best))) best = at;
+            if (edge(at) < INFINITE && (best < 0 || edge(at) < edge(best))) best = at; // not for NaN, nor for centroids at infinity
         if (best < 0) return -1;
         const double limit = edge(best);
         int near = 0;
@@ -316,7 +318,7 @@ private:
     void decide_all(int i) {
         double most = -std::numeric_limits<double>::infinity();
         labels[i] = 0;
-        lowers[i] = -INFINITE;
+        if (!given.cosine) lowers[i] = -INFINITE;
         for (int id = 0; id < given.count; ++id) {
             const double score = exact(i, id);
             if (score > most) most = score, labels[i] = id;

@@ -215,6 +215,67 @@ def test_nan_and_infinity(mode, cosine):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("values", [(np.nan, np.inf), (np.inf, np.nan), (np.nan, np.inf, -np.inf), (np.inf, 2e19, np.nan)])
+def test_no_centroid_is_near(mode, values):
+    """A centroid at infinity has no score above minus infinity, so the smallest id wins, not the first without NaN."""
+    x = np.random.default_rng(19).standard_normal((6, 5)).astype(np.float32)
+    centroids = np.zeros((1, len(values), 5), np.float32)
+    centroids[0, :, 1] = values
+    for incoming in range(-1, len(values)):
+        label, lower = unknown(1, 6)
+        label[:] = incoming
+        for before in (None, centroids):
+            with NearestAgain(centroids, before, mode=mode) as again:
+                again(x, label, lower)
+            check(x, centroids, label, lower)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_cosine_leaves_bounds_alone(mode):
+    x = np.random.default_rng(23).standard_normal((9, 5)).astype(np.float32)
+    centroids = x[None, :4].copy()
+    x[3], x[4, 1], x[5] = np.nan, np.inf, 0
+    label, lower = np.full((1, 9), -1, np.int32), np.full((1, 9), 0.25, np.float32)
+    with NearestAgain(centroids, cosine=True, mode=mode) as again:
+        again(x, label, lower)
+    np.testing.assert_array_equal(label, nearest_centroid_host(x, centroids, cosine=True)[0])
+    assert (lower == 0.25).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scale", [1e-19, 3e-20, 1e-20, 1e-21, 1e-22])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_steps_whose_product_vanishes(mode, scale, d):
+    """A row and centroids so small that one over the product of their bytes' steps is beyond float32: each row comes in with a wrong label."""
+    centroids = np.repeat(np.float32(scale) * np.array([1, -1, 0.01, -0.02, 0.5, -0.4], np.float32)[:, None], d, 1)[None].copy()
+    x = np.zeros((6, d), np.float32)
+    label, lower = unknown(1, 6)
+    label[:] = np.arange(6)
+    with NearestAgain(centroids, mode=mode) as again:
+        again(x, label, lower)
+    check(x, centroids, label, lower)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("d", [128, 512, 2048, 8192, 65536])
+def test_squares_that_all_round_up(mode, d):
+    """A lane's first square is 1, all others are a little over half of its last place, so each addition makes the sum too large; those of the
+    distance to centroid 0 are a little under it, so there all are lost. All centroids are near zero: nothing else blurs the comparison."""
+    rest = np.float32((2.0**-24 * 1.02) ** 0.5)
+    x = np.full((1, d), rest, np.float32)
+    x[0, :16] = 1
+    near = np.random.default_rng(1).standard_normal((8, d)).astype(np.float32) * np.float32(4e-5 / d**0.5)
+    near[0, :16], near[0, 16:] = 0, rest * np.float32(0.02)
+    centroids = np.concatenate([near, -near])[None].copy()
+    for incoming in range(-1, 16):
+        label, lower = unknown(1, 1)
+        label[:] = incoming
+        with NearestAgain(centroids, mode=mode) as again:
+            again(x, label, lower)
+        check(x, centroids, label, lower)
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("copies", "distance"), [(100, 0.0), (100, 1e-7), (30, 1e-5)])
 def test_more_near_centroids_than_are_noted(mode, copies, distance):
     rng = np.random.default_rng(11)
