@@ -27,18 +27,19 @@ def assign(
     many rows each cluster has, (K,) int64. Ties go to the smallest number.
 
     Raises:
-        LussError: a row is not finite.
+        LussError: a row is not finite, or the cache is damaged; in all processes.
         ValueError: rows of another length than the clustered ones had.
     """
-    options = {"normalise": settings.normalise, "whitening": clustering.whitening, "exchange": exchange, "block_rows": block_rows}
+    options = {"normalise": settings.normalise, "whitening": clustering.whitening, "exchange": exchange, "block_rows": block_rows, "threads": threads}
     rows = Rows(source, **options)
     if rows.dim != clustering.centroids.shape[1]:
         raise ValueError(f"source: expected rows of {clustering.centroids.shape[1]} values, as the centroids have, found {rows.dim}")
     labels = np.zeros(rows.total, np.int32)
-    for first, x in rows.blocks():
-        labels[first : first + len(x)] = nearest_centroid_host(x, clustering.centroids, cosine=settings.spherical, threads=threads)[0]
-        if on_progress is not None:
-            on_progress(first + len(x) - rows.first, len(rows), "assignment")
+    with exchange.together():
+        for first, x in rows.blocks():
+            labels[first : first + len(x)] = nearest_centroid_host(x, clustering.centroids, cosine=settings.spherical, threads=threads)[0]
+            if on_progress is not None:
+                on_progress(first + len(x) - rows.first, len(rows), "assignment")
     if exchange.size > 1:
         labels = exchange.sum(labels.astype(np.int64)).astype(np.int32)
     return labels, np.bincount(labels, minlength=len(clustering.centroids))

@@ -34,13 +34,9 @@ class DevicePass:
         self._resident: list = []  # the first blocks of rows
         self._room = _RESIDENT * (jt.get_mem_info().total_cuda_ram if jt.flags.use_cuda else 0)
 
-    @property
-    def sums(self) -> np.ndarray:
-        return self._sums.numpy()
-
-    @property
-    def counts(self) -> np.ndarray:
-        return self._counts.numpy()
+    def totals(self, restart: int) -> tuple[np.ndarray, np.ndarray]:
+        """See HostPass.totals: of one restart, as those of all are R K d words that would be copied R times."""
+        return self._sums[restart].numpy(), self._counts[restart].numpy()
 
     def run(self, centroids: np.ndarray, before: np.ndarray | None, on_rows: Callable[[int], None]) -> tuple[np.ndarray, int]:
         """Label all rows: as HostPass.run."""
@@ -72,7 +68,8 @@ class DevicePass:
         """Go on with these restarts alone: (R,) booleans."""
         kept = self.jt.array(np.flatnonzero(restarts).astype(np.int32))
         self._sums, self._counts = self._sums[kept], self._counts[kept]
-        self._labels = [label[kept] for label in self._labels]
+        for number, label in enumerate(self._labels):
+            self._labels[number] = label[kept]
 
     def _blocks(self) -> Iterator[tuple[int, object, object]]:
         """(number of the first row, vectors (m, dim) as Var, their squared lengths (m,) float64 as Var; None where nothing has found them)."""

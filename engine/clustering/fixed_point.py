@@ -19,12 +19,20 @@ def sum_bits(total: int, largest: float) -> int:
     Raises:
         LussError: sums would keep less than 20 bits of the largest number.
     """
-    bits = min(_ROOM, _ROOM - math.ceil(math.log2(max(total, 1) * max(largest, 2.0**-40) * 1.001)))
-    if bits < 0 or bits + math.log2(max(largest, 2.0**-40)) < 20:
+    if largest == 0:
+        return _ROOM
+    bits = min(_ROOM, energy_bits(total, largest))
+    if bits < 0 or bits + math.log2(largest) < 20:
         raise LussError(
-            f"clustering: features as large as {largest:g}, {total} of them: their sums leave 62 bits: normalise them, or scale them all"
+            f"clustering: features as large as {largest:g}, {total} of them: whole numbers of 62 bits cannot hold their sums with 20 bits of each: "
+            "normalise them, or scale them all"
         )
     return bits
+
+
+def energy_bits(total: int, largest: float) -> int:
+    """Most bits with which the sum of `total` numbers of at most `largest` stays below 2^62, whatever their size: also more than 62, or below 0."""
+    return _ROOM - math.ceil(math.log2(max(total, 1) * largest * 1.001)) if largest > 0 else 0
 
 
 def means(sums: np.ndarray, counts: np.ndarray, bits: int) -> np.ndarray:

@@ -21,15 +21,12 @@ class HostPass:
         spherical: the largest product wins in place of the smallest distance.
         threads: None for all cores. Nothing depends on it.
 
-    Attributes:
-        sums: (R, K, d) int64 of this process's rows.
-        counts: (R, K) int64.
     """
 
     def __init__(self, rows: Rows, restarts: int, clusters: int, *, bits: int, energy_bits: int, spherical: bool, threads: int | None = None):
         self.rows, self.bits, self.energy_bits, self.spherical, self.threads = rows, bits, energy_bits, spherical, threads
-        self.sums = np.zeros((restarts, clusters, rows.dim), np.int64)
-        self.counts = np.zeros((restarts, clusters), np.int64)
+        self._sums = np.zeros((restarts, clusters, rows.dim), np.int64)
+        self._counts = np.zeros((restarts, clusters), np.int64)
         self._blocks: list[tuple[np.ndarray, np.ndarray]] = []  # of each block: labels (R, m) int32, lower bounds (R, m) float32
 
     def run(self, centroids: np.ndarray, before: np.ndarray | None, on_rows: Callable[[int], None]) -> tuple[np.ndarray, int]:
@@ -51,12 +48,17 @@ class HostPass:
                 label, lower = self._blocks[number]
                 known = label.copy()
                 nearest(x, label, lower)
-                moved += move_rows_host(x, known, label, self.sums, self.counts, self.bits, threads=self.threads)
+                moved += move_rows_host(x, known, label, self._sums, self._counts, self.bits, threads=self.threads)
                 energy += int(np.rint(np.ldexp(squares, self.energy_bits)).astype(np.int64).sum())
                 on_rows(len(x))
         return moved, energy
 
+    def totals(self, restart: int) -> tuple[np.ndarray, np.ndarray]:
+        """(K, d) and (K,) int64 sums and counts of this process's rows, of the restart that is number `restart` among those kept."""
+        return self._sums[restart], self._counts[restart]
+
     def keep(self, restarts: np.ndarray) -> None:
         """Go on with these restarts alone: (R,) booleans."""
-        self.sums, self.counts = self.sums[restarts], self.counts[restarts]
-        self._blocks = [(label[restarts], lower[restarts]) for label, lower in self._blocks]
+        self._sums, self._counts = self._sums[restarts], self._counts[restarts]
+        for number, (label, lower) in enumerate(self._blocks):  # one after the other: never two copies of all
+            self._blocks[number] = label[restarts], lower[restarts]

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import xxhash
 
 from ..features import FeatureCache
 from ..runtime.errors import LussError
 from ..runtime.exchange import SINGLE, Exchange
 from ..runtime.interrupt import Interrupted, stop_requested
 from .agreement import imbalance
-from .fixed_point import means, objective, sum_bits
+from .fixed_point import energy_bits, means, objective, sum_bits
 from .minibatch import minibatch_kmeans
 from .parallel_plus_plus import parallel_plus_plus
 from .passes import open_pass
@@ -53,7 +54,8 @@ def kmeans(
         source: a feature cache, or a (n, d) float16 or float32 array; the same in all processes.
         exchange: the processes that share the work; each takes a range of rows, and one sum of sums and counts an iteration joins them.
         starts: (R, K, d) float32 centroids to begin with, in place of `settings.start`.
-        state: a folder in which the way is saved, every `save_seconds` and when a stop is requested; a run that finds one there goes on.
+        state: a folder, the same for all processes, in which iterations are saved, every `save_seconds` and when a stop is requested; a run that
+            finds one there goes on. Whitening, starts and mini-batches are not saved: stopped or killed in them, a run begins anew.
         on_progress: called with rows done, rows to do (those of this process, once for every iteration), and what is being done. It ends
             early where all restarts have reached a fixed point.
         block_rows: rows read and labelled at a time. Nothing depends on it.
@@ -66,10 +68,11 @@ def kmeans(
         Clustering: centroids (K, d) float32 and the records of all iterations.
 
     Raises:
-        LussError: fewer rows than clusters, a row that is not finite, features too large to add up, state of another clustering.
+        LussError: fewer rows than clusters, a row that is not finite, features too large or small to add up, state of another clustering. Of
+            several processes all raise it, whichever found it.
         ValueError: `source` or `starts` is of another shape or type.
         DamagedShard: the cache was altered; named before any of its values count.
-        Interrupted: a stop was requested; with `state`, all iterations so far are saved.
+        Interrupted: a stop was requested in any process; with `state`, all iterations so far are saved.
     """
     run = _Run(source, settings, exchange, starts, state, on_progress or (lambda done, total, what: None), block_rows, save_seconds, threads, device)
     return run.clustering()
@@ -79,17 +82,32 @@ class _Run:
     def __init__(self, source, settings, exchange, starts, state, on_progress, block_rows, save_seconds, threads, device):
         self.settings, self.exchange, self.given, self.state, self.on_progress = settings, exchange, starts, state, on_progress
         self.save_seconds, self.threads, self.device = save_seconds, threads, device
-        raw = Rows(source, exchange=exchange, block_rows=block_rows, normalise=settings.normalise)
+        options = {"exchange": exchange, "block_rows": block_rows, "threads": threads}
+        self.rows = raw = Rows(source, normalise=settings.normalise, **options)
         if raw.total < settings.clusters:
             raise LussError(f"clustering: {raw.total} rows for {settings.clusters} clusters: there must be at least as many rows as clusters")
-        self.identity = raw.identity()
-        if state is not None and exchange.rank == 0:
-            Path(state).mkdir(parents=True, exist_ok=True)
-        found = load_state(state, settings, self.identity) if state is not None else None
-        self.progress, self.whitening = found if found else (None, self._whitening(source, block_rows))
-        self.rows = raw
+        self.progress = self.whitening = None
+        if state is not None:
+            self._resume()
+        if settings.whiten and self.whitening is None:
+            self.whitening = self._fitted(Rows(source, normalise=False, **options))
         if self.whitening is not None:
-            self.rows = Rows(source, exchange=exchange, block_rows=block_rows, normalise=settings.normalise, whitening=self.whitening)
+            self.rows = Rows(source, normalise=settings.normalise, whitening=self.whitening, **options)
+
+    def _resume(self) -> None:
+        """Take up what `state` holds."""
+        with self.exchange.together():
+            self.identity = self.rows.identity()
+            if self.given is not None:
+                self.identity += f" from {xxhash.xxh3_128_hexdigest(np.ascontiguousarray(self.given))}"
+            if self.exchange.rank == 0:
+                Path(self.state).mkdir(parents=True, exist_ok=True)
+            self.progress, self.whitening = load_state(self.state, self.settings, self.identity) or (None, None)
+        seen = np.zeros(self.exchange.size, np.int64)
+        seen[self.exchange.rank] = self.progress.iteration if self.progress is not None else -1
+        seen = self.exchange.sum(seen)
+        if (seen != seen[0]).any():
+            raise LussError(f"{self.state}: does not hold the same for all processes: it must be on a file system that all of them share")
 
     def clustering(self) -> Clustering:
         s, rows = self.settings, self.rows
@@ -98,7 +116,7 @@ class _Run:
             return Clustering(centroids, 0.0, 0, [IterationRecord(0, 0, 0.0, 0.0, None, 0, 1.0)], self.whitening)
         largest = rows.largest()
         self.bits = sum_bits(rows.total, largest)
-        self.energy_bits = sum_bits(rows.total, 1.001 if s.normalise else rows.dim * largest**2)
+        self.energy_bits = energy_bits(rows.total, 1.001 if s.normalise else rows.dim * largest**2)
         if self.progress is None:
             self.progress = Progress(0, np.arange(s.restarts), self._starts(), None, [])
         if s.minibatch:
@@ -113,7 +131,8 @@ class _Run:
         before, lloyd = None, self._pass(len(p.active)) if len(p.active) else None
         while len(p.active):
             begin = time.monotonic()
-            moved, energy = lloyd.run(p.centroids, before, self._counter("k-means", p.iteration, s.iterations))
+            with self.exchange.together():
+                moved, energy = lloyd.run(p.centroids, before, self._counter("k-means", p.iteration, s.iterations))
             energy, moved = self._join(energy, moved)
             after, ends = np.empty_like(p.centroids), np.zeros(len(p.active), bool)
             seconds = (time.monotonic() - begin) / len(p.active)
@@ -140,7 +159,7 @@ class _Run:
 
     def _update(self, lloyd, at: int, centroids: np.ndarray, energy: float) -> tuple[np.ndarray, tuple[float, int, float]]:
         """Centroids of one restart after its update; objective, splits and imbalance of its labels."""
-        sums, counts = self.exchange.sum(lloyd.sums[at]), self.exchange.sum(lloyd.counts[at])
+        sums, counts = map(self.exchange.sum, lloyd.totals(at))
         value = objective(sums, counts, self.bits, centroids, energy, self.settings.spherical)
         after = means(sums, counts, self.bits)
         splits, _ = split_empty(after, counts, self.rows.total)
@@ -155,7 +174,8 @@ class _Run:
         p.centroids, steps = minibatch_kmeans(self.rows, p.centroids, s.iterations, s.minibatch, s.seed, self.exchange, **shown)
         p.records = [IterationRecord(r.restart, r.iteration, r.objective, r.seconds, None, 0, r.imbalance, approximate=True) for r in steps]
         lloyd = self._pass(s.restarts)
-        moved, energy = lloyd.run(p.centroids, None, self._counter("comparing the restarts", 0, 1))
+        with self.exchange.together():
+            moved, energy = lloyd.run(p.centroids, None, self._counter("comparing the restarts", 0, 1))
         energy, _ = self._join(energy, moved)
         for restart in range(s.restarts):
             _, (value, _, _) = self._update(lloyd, restart, p.centroids[restart], energy)
@@ -175,17 +195,18 @@ class _Run:
                 raise ValueError(f"starts: expected {shape} float32, found {self.given.shape} {self.given.dtype}")
             starts = self.given.copy()
         elif s.start == "random":
-            starts = np.stack([rows.gather(random_rows(rows.total, s.clusters, s.seed, restart)) for restart in range(s.restarts)])
+            with self.exchange.together():
+                starts = np.stack([rows.gather(random_rows(rows.total, s.clusters, s.seed, restart)) for restart in range(s.restarts)])
         else:
             choose = plus_plus if s.start == "k-means++" else parallel_plus_plus
             starts = choose(rows, s.clusters, s.restarts, s.seed, self.exchange, on_pass=report, stop=self._stop_requested, threads=self.threads)
         return unit(starts) if s.spherical else starts
 
-    def _whitening(self, source, block_rows) -> Whitening | None:
-        if not self.settings.whiten:
-            return None
-        plain = Rows(source, exchange=self.exchange, block_rows=block_rows, normalise=False)
-        return fit_whitening(plain, self.settings.whiten, self.exchange)
+    def _fitted(self, plain: Rows) -> Whitening:
+        def report(done: int) -> None:
+            self.on_progress(done, 2 * len(plain), "whitening")
+
+        return fit_whitening(plain, self.settings.whiten, self.exchange, on_block=report)
 
     def _pass(self, restarts: int):
         options = {"bits": self.bits, "energy_bits": self.energy_bits, "spherical": self.settings.spherical, "threads": self.threads}

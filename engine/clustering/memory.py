@@ -8,7 +8,8 @@ _THREAD = 4 << 20  # packed rows, partial products and lists of one thread
 def memory_bytes(
     rows: int, dim: int, clusters: int, restarts: int, *, block_rows: int, value_bytes: int = 2, threads: int = 1, processes: int = 1
 ) -> int:
-    """Most bytes that `kmeans` holds in each of `processes` processes, beside the interpreter and the pages of the cache's files.
+    """Most bytes that `kmeans` holds in each of `processes` processes, beside the interpreter and the pages of the cache's files: with random or
+    given starts, all rows (no mini-batches), and no whitening; what the others take is in `plus_plus`, `parallel_plus_plus` and `fit_whitening`.
 
       n R (4 + 4)                  labels and bounds of this process's n rows
       R K d (8 + 4 + 4 + 4 + 4)    sums; centroids of this pass, the one before and the next; their packed copy

@@ -11,9 +11,10 @@ from ..ops.fixed_sums import MOST_BITS, fixed_sums_host
 from ..ops.nearest_centroid import nearest_centroid_host
 from ..runtime.errors import LussError
 from ..runtime.exchange import Exchange
+from ..runtime.interrupt import Interrupted
 from .chosen_distances import exact_totals, fixed_bits, largest_of
 from .counter_draws import BATCH, words
-from .plus_plus import OnPass, Stop, ask
+from .plus_plus import OnPass, Stop
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,13 @@ def minibatch_kmeans(
     restarts, clusters, _ = centroids.shape
     seen = np.zeros((restarts, clusters), np.int64)
     for iteration in range(iterations):
-        ask(stop)
+        if stop is not None and stop():
+            raise Interrupted(f"mini-batches stopped at step {iteration} of {iterations}, of which nothing is kept; the same command begins anew")
         begin = time.monotonic()
         first, last = (batch * share // exchange.size for share in (exchange.rank, exchange.rank + 1))
         drawn = words(seed, BATCH, 0, iteration, first, last - first) % np.uint64(rows.total)
-        x = rows.gather(drawn.astype(np.int64))
+        with exchange.together():
+            x = rows.gather(drawn.astype(np.int64))
         bits = _bits(x, batch, exchange)
         label, distance = nearest_centroid_host(x, centroids, threads=threads)
         sums, counts = (exchange.sum(part) for part in fixed_sums_host(x, label, clusters, bits, threads=threads))
@@ -102,8 +105,8 @@ def _bits(x: np.ndarray, batch: int, exchange: Exchange) -> int:
     """Fixed-point bits for sums of a batch, the same in all processes."""
     largest = float(largest_of(np.abs(x).reshape(1, -1), exchange)[0])
     bits = min(MOST_BITS, fixed_bits(batch, largest)) if np.isfinite(largest) else -1
-    if bits < 0:
-        raise LussError(f"clustering: {batch} rows of features as large as {largest:g}: their sums leave 62 bits; normalise them")
+    if bits < 0 or (largest > 0 and bits + np.log2(largest) < 20):
+        raise LussError(f"clustering: {batch} rows of features as large as {largest:g}: sums in 62 bits cannot hold them; normalise them")
     return bits
 
 

@@ -60,7 +60,8 @@ def parallel_plus_plus_rows(
     while True:
         if any(len(found) for found in new):
             ask(stop)
-            near.add(gather_sets(rows, _even(new, candidates)), [len(found) for found in candidates])
+            with exchange.together():
+                near.add(gather_sets(rows, _even(new, candidates)), [len(found) for found in candidates])
             candidates = [np.concatenate(pair) for pair in zip(candidates, new)]
             passes += 1
             if on_pass is not None:
@@ -122,10 +123,11 @@ def _reduced(rows, candidates, weights, clusters: int, seed: int, exchange, stop
     for start in range(0, restarts, exchange.size):
         ask(stop)
         restart = start + exchange.rank
-        if restart < restarts:
-            found = candidates[restart]
-            order = _weighted_plus_plus(rows.gather(found), weights[restart, : len(found)], clusters, seed, restart, threads)
-            chosen[restart] = filled(found[order], rows.total, clusters, seed, restart)
+        with exchange.together():
+            if restart < restarts:
+                found = candidates[restart]
+                order = _weighted_plus_plus(rows.gather(found), weights[restart, : len(found)], clusters, seed, restart, threads)
+                chosen[restart] = filled(found[order], rows.total, clusters, seed, restart)
     return exchange.sum(chosen)
 
 

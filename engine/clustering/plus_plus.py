@@ -58,7 +58,8 @@ def plus_plus_rows(rows, clusters, restarts, seed, exchange, *, on_pass=None, st
     for step in range(1, clusters):
         ask(stop)
         last = np.where(chosen[:, step - 1] < 0, chosen[:, 0], chosen[:, step - 1])
-        near.add(rows.gather(last)[:, None], np.zeros(restarts, np.int64))
+        with exchange.together():
+            near.add(rows.gather(last)[:, None], np.zeros(restarts, np.int64))
         arrivals = [race(near.distance[restart], seed, RACE, restart, step, rows.first) for restart in range(restarts)]
         chosen[:, step] = _winners(arrivals, exchange)
         if on_pass is not None:

@@ -85,7 +85,7 @@ class Clustering:
 
     Attributes:
         centroids: (K, d) float32, after the last update, as faiss returns them.
-        objective: of its last iteration.
+        objective: of its last iteration; after mini-batches, of `centroids` over all rows.
         restart: its number.
         records: of all restarts, by iteration, then restart.
         whitening: what the rows went through before; None: nothing.

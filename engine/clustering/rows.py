@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import xxhash
 
 from ..features import FeatureCache
 from ..ops.project_rows import project_rows_host
@@ -17,6 +18,7 @@ from .whitening import Whitening
 ALIGNED = 1024  # processes' shares begin at multiples of it
 _BLOCK_BYTES = 32 << 20  # of a block in float32
 _GATHERED = 64 << 20  # bytes of raw rows that `gather` holds at a time
+_NOT_FINITE, _REMEDY = "are not finite, or beyond float32's range", "make these features again"
 
 
 class Rows:
@@ -30,6 +32,7 @@ class Rows:
         whitening: applied first; None: none.
         exchange: the processes among which rows are divided.
         block_rows: rows a block; None: 32 MB of float32.
+        threads: None for all cores. Nothing depends on it.
 
     Attributes:
         total, dim: rows of all processes, values of a vector.
@@ -48,7 +51,9 @@ class Rows:
         whitening: Whitening | None = None,
         exchange: Exchange = SINGLE,
         block_rows: int | None = None,
+        threads: int | None = None,
     ):
+        self.threads = threads
         self.source, self.normalise, self.whitening, self.exchange = source, normalise, whitening, exchange
         cached = isinstance(source, FeatureCache)
         if not cached and (not isinstance(source, np.ndarray) or source.ndim != 2 or str(source.dtype) not in ("float32", "float16")):
@@ -98,13 +103,20 @@ class Rows:
             yield first, vectors
 
     def gather(self, indices: np.ndarray) -> np.ndarray:
-        """(m, dim) float32 vectors of rows of any process's share, in the given order."""
+        """(m, dim) float32 vectors of rows of any process's share, in the given order.
+
+        Raises:
+            LussError: one of them is not finite; it is named.
+        """
         out = np.empty((len(indices), self.dim), np.float32)
         step = max(1, _GATHERED // (4 * self.source.shape[1]))
         for start in range(0, len(indices), step):
             part = np.asarray(indices[start : start + step], np.int64)
             raw = self.source.gather(part) if isinstance(self.source, FeatureCache) else self.source[part]
-            vectors, _ = self._vectors(raw, np.empty((len(raw), self.dim), np.float32))
+            vectors, squares = self._vectors(raw, np.empty((len(raw), self.dim), np.float32))
+            finite = np.isfinite(squares)
+            if not finite.all():
+                raise LussError(f"clustering: the features of row {part[np.argmin(finite)]} {_NOT_FINITE}: {_REMEDY}")
             out[start : start + step] = vectors
         return out
 
@@ -113,24 +125,28 @@ class Rows:
         if self.normalise:
             return 1.0
         found = np.zeros(self.exchange.size)
-        for _, vectors in self.blocks():
-            found[self.exchange.rank] = max(found[self.exchange.rank], float(np.abs(vectors).max(initial=0)))
+        with self.exchange.together():
+            for _, vectors in self.blocks():
+                found[self.exchange.rank] = max(found[self.exchange.rank], float(np.abs(vectors).max(initial=0)))
         return float(self.exchange.sum(found).max())
 
     def identity(self) -> str:
-        """Changes with the content of the source: of a cache, by its checksums; of an array, by a sample of its rows."""
+        """Changes with the content of the source: of a cache, by its checksums; of an array, by one pass over it."""
         if isinstance(self.source, FeatureCache):
             content = [self.source.header.digest, [[shard.name, shard.rows, shard.sums] for shard in self.source.shards]]
         else:
-            content = [str(self.source.dtype), list(self.source.shape), float(self.source[:: max(1, self.total // 1024)].astype(np.float64).sum())]
+            digest = xxhash.xxh3_128()
+            for first in range(0, self.total, self.block_rows):
+                digest.update(np.ascontiguousarray(self.source[first : first + self.block_rows]))
+            content = [str(self.source.dtype), list(self.source.shape), digest.hexdigest()]
         return fingerprint(content)
 
     def _vectors(self, raw: np.ndarray, space: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.whitening is not None:
-            raw = project_rows_host(raw, self.whitening.mean, self.whitening.basis, out=space)
+            raw = project_rows_host(raw, self.whitening.mean, self.whitening.basis, out=space, threads=self.threads)
         if self.normalise:
-            return unit_rows_host(raw, out=space)
-        return raw, row_squares_host(raw)
+            return unit_rows_host(raw, out=space, threads=self.threads)
+        return raw, row_squares_host(raw, threads=self.threads)
 
 
 def check_finite(first: int, squares: np.ndarray) -> None:
@@ -142,6 +158,6 @@ def check_finite(first: int, squares: np.ndarray) -> None:
     finite = np.isfinite(squares)
     if not finite.all():
         raise LussError(
-            f"clustering: the features of row {first + int(np.argmin(finite))} are not finite, or beyond float32's range "
-            f"({int((~finite).sum())} such rows from {first} to {first + len(squares) - 1}): make these features again"
+            f"clustering: the features of row {first + int(np.argmin(finite))} {_NOT_FINITE} "
+            f"({int((~finite).sum())} such rows from {first} to {first + len(squares) - 1}): {_REMEDY}"
         )

@@ -71,7 +71,7 @@ def load_state(folder: Path, settings: KMeansSettings, identity: str) -> tuple[P
         if meta["settings"].get(name) != value:
             raise LussError(f"{path}: belongs to a clustering with {name} = {meta['settings'].get(name)!r}, expected {value!r}: {_REMEDY}")
     if meta["rows"] != identity:
-        raise LussError(f"{path}: belongs to a clustering of other features (or they were made again since): {_REMEDY}")
+        raise LussError(f"{path}: belongs to a clustering of other features, or other starts (or they were made again since): {_REMEDY}")
     best = (*meta["best"], arrays["best"]) if "best" in meta else None
     records = [IterationRecord(*values) for values in meta["records"]]
     kept = {name.split("/")[1]: value for name, value in arrays.items() if name.startswith("whitening/")}

@@ -80,7 +80,8 @@ def fit_whitening(
     bits = min(_MOST_BITS, (62 - math.ceil(math.log2(rows.total))) // 2)
     # Powers of two, so that scaling rounds nothing; frexp: half = m 2^e with m < 1
     scale = np.where(half > 0, np.ldexp(1.0, bits - np.frexp(half)[1]), 0.0)
-    sums, products = _exact_sums(rows, middle, scale, bits, lambda done: tell(read + done))
+    with exchange.together():
+        sums, products = _exact_sums(rows, middle, scale, bits, lambda done: tell(read + done))
     sums, products = exchange.sum(sums), exchange.sum(products)
     mean, covariance = _moments(sums, products, rows.total, middle, scale)
     # eigh may round otherwise where it runs on another number of threads: all take rank 0's
@@ -101,16 +102,17 @@ def fit_whitening(
 def _ranges(rows: RowBlocks, exchange: Exchange, tell: Callable[[int], None]) -> tuple[np.ndarray, np.ndarray, int]:
     """Middle and half of the range of each column over all processes, and how many rows this one has read."""
     low, high, bad, read = np.full(rows.dim, np.inf), np.full(rows.dim, -np.inf), -1, 0
-    for first, block in rows.blocks():
-        if not len(block):
-            continue
-        least, most = block.min(0), block.max(0)
-        if bad < 0 and not (np.isfinite(least).all() and np.isfinite(most).all()):
-            bad = first + int(np.argmin(np.isfinite(block).all(1)))
-        np.minimum(low, least, out=low)
-        np.maximum(high, most, out=high)
-        read += len(block)
-        tell(read)
+    with exchange.together():
+        for first, block in rows.blocks():
+            if not len(block):
+                continue
+            least, most = block.min(0), block.max(0)
+            if bad < 0 and not (np.isfinite(least).all() and np.isfinite(most).all()):
+                bad = first + int(np.argmin(np.isfinite(block).all(1)))
+            np.minimum(low, least, out=low)
+            np.maximum(high, most, out=high)
+            read += len(block)
+            tell(read)
     # Everyone's findings in everyone's hands: each fills its own line of zeros
     found, bad_rows = np.zeros((exchange.size, 2, rows.dim)), np.zeros(exchange.size, np.int64)
     if read and bad < 0:

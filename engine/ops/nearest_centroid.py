@@ -16,7 +16,7 @@ from .nearest_centroid_reference import nearest_centroid as _reference
 
 MODES = ("auto", "fp32", "certified")
 _MOST_DIMENSIONS = 1 << 16  # the bounds of cpu/centroid_panels.h leave 1 % for the rounding of norms of that length
-_MOST_ON_CUDA = (4096, 2048)  # centroids and dimensions that kernels/luss/nearest_centroid.cuh takes
+MOST_ON_CUDA = (4096, 2048)  # centroids and dimensions that kernels/luss/nearest_centroid.cuh takes
 _HEADER = '#include "executor.h"\n#include "luss/nearest_centroid.cuh"'
 # in0 x, in1 centroids (R, K, d); `_launch` puts HALF, COSINE and MODE before it. Stream 0 is
 # Jittor's; the scratch goes back to Jittor when the text ends, and on to later work of that stream.
@@ -61,8 +61,8 @@ def nearest_centroid(
         label, score = nearest_centroid_host(*arrays, cosine=cosine, mode=mode)
         return jt.array(label), jt.array(score)
     shape = _checked(x, centroids, mode)
-    if any(found > most for found, most in zip(centroids.shape[-2:], _MOST_ON_CUDA)):
-        raise ValueError(f"centroids: expected K, d of at most {_MOST_ON_CUDA} on CUDA, found {tuple(centroids.shape)}")
+    if any(found > most for found, most in zip(centroids.shape[-2:], MOST_ON_CUDA)):
+        raise ValueError(f"centroids: expected K, d of at most {MOST_ON_CUDA} on CUDA, found {tuple(centroids.shape)}")
     if x.shape[0] == 0:
         return jt.zeros(shape, "int32"), jt.zeros(shape, "float32")
     sets = jt.array(centroids).reshape((-1, *centroids.shape[-2:]))

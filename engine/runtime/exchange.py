@@ -7,8 +7,12 @@ also where Jittor computes on GPUs, as what is summed here comes from NumPy arra
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 
+from .errors import LussError
 from .processes import rank, world_size
 
 _PIECE_BYTES = 64 << 20  # what one call of MPI gets: bounds the memory beyond argument and result
@@ -37,6 +41,29 @@ class Exchange:
 
     def barrier(self) -> None:
         """Return when every process has arrived."""
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Around work of each process's own, in which nothing is exchanged: all come to its end, where a `LussError` of one is raised in all.
+
+        Without it the others would wait in the next exchange for the process that left. A process without an error of its own raises that of the
+        lowest one that has one. One small exchange at the end. Other exceptions pass: `luss` then ends the process, and `mpirun` all of them.
+        """
+        own = None
+        try:
+            yield
+        except LussError as error:
+            own = error
+        text = b"" if own is None else str(own).encode() or b" "
+        lengths = np.zeros(self.size, np.int64)
+        lengths[self.rank] = len(text)
+        lengths = self.sum(lengths)
+        if not lengths.any():
+            return
+        first = int(np.argmax(lengths > 0))
+        said = np.frombuffer(text, np.uint8).astype(np.int64) if self.rank == first else np.zeros(lengths[first], np.int64)
+        said = self.sum(said)
+        raise own or LussError(bytes(said.astype(np.uint8)).decode())
 
 
 class MpiExchange(Exchange):

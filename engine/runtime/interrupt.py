@@ -7,6 +7,7 @@ import os
 import signal
 
 _requested = False
+_owner = 0  # the process that asked for the handlers
 
 
 class Interrupted(Exception):
@@ -14,7 +15,13 @@ class Interrupted(Exception):
 
 
 def install() -> None:
-    """Turn the three signals into requests, in the main process only."""
+    """Turn the three signals into requests, of this process alone.
+
+    Processes forked from it inherit the handler (Jittor's compiling ones, which say nothing to it): in them SIGTERM ends the process, as their
+    parent expects of it, and the two others do nothing: requests are the parent's to decide about.
+    """
+    global _owner
+    _owner = os.getpid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _request)
 
@@ -34,6 +41,11 @@ def leave_to_parent(terminate: bool) -> None:
 
 def _request(number, frame) -> None:
     global _requested
+    if os.getpid() != _owner:
+        if number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        return
     if _requested and number == signal.SIGINT:
         raise KeyboardInterrupt
     _requested = True

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_blocks_threads_processes_and_files_do_not_show(tmp_path, name, x, chose
     assert same(whole, kmeans(x, chosen, block_rows=97, threads=1))
     assert same(whole, kmeans(cached(tmp_path / "one", x), chosen, block_rows=256))
     assert same(whole, kmeans(cached(tmp_path / "three", x, processes=3), chosen, threads=3))
-    for processes in (2, 3):
+    for processes in (2, 3, 5):  # of five two have no rows
         for part in run_ranks(processes, lambda exchange: kmeans(x, chosen, exchange=exchange, block_rows=300, threads=1)):
             assert same(whole, part)
     labels, sizes = assign(x, whole, chosen)
@@ -142,6 +143,68 @@ def test_a_request_to_stop_saves_the_iteration(tmp_path, monkeypatch):
     assert [r.moved is None for r in resumed.records if r.restart == 0] == [True, False, False, True] + [False] * 4
 
 
+def test_a_request_to_one_of_several_processes_stops_all_after_the_same_iteration(tmp_path, monkeypatch):
+    _, x, chosen = CASES[0]
+    asked = threading.local()
+    monkeypatch.setattr("engine.clustering.kmeans.stop_requested", lambda: getattr(asked, "now", False))
+
+    def run(exchange):
+        def ask_one(rows, total, what):
+            asked.now = exchange.rank == 1 and what == "k-means" and rows > 2 * total / 8
+
+        with pytest.raises(Interrupted, match="after iteration 3 of 8"):
+            kmeans(x, chosen, state=tmp_path, save_seconds=1e9, on_progress=ask_one, exchange=exchange, block_rows=100)
+
+    run_ranks(2, run)
+    begun = []
+    assert same(kmeans(x, chosen), kmeans(x, chosen, state=tmp_path, on_progress=lambda rows, total, what: begun.append(rows / total)))
+    assert begun[0] > 3 / 8
+
+
+def test_a_run_that_was_complete_but_for_its_end_says_the_same_again(tmp_path):
+    _, x, chosen = CASES[9]
+    whole = kmeans(x, chosen, state=tmp_path, save_seconds=0)
+    passes = []
+    assert same(whole, kmeans(x, chosen, state=tmp_path, on_progress=lambda *told: passes.append(told))) and not passes
+
+
+@pytest.mark.parametrize("more", [{}, {"start": "k-means++"}, {"start": "k-means||"}, {"whiten": 3}, {"normalise": False}, {"minibatch": 64}])
+def test_what_one_process_finds_wrong_all_say(more):
+    x = clustered(3 * 1024, 6)
+    x[2 * 1024 + 7] = np.nan  # of the last process
+    said = []
+
+    def run(exchange):
+        with pytest.raises(LussError) as found:
+            kmeans(x, KMeansSettings(3, 3, 2, **more), exchange=exchange, block_rows=512)
+        said.append(str(found.value))
+
+    run_ranks(3, run)
+    assert len(said) == 3 and len(set(said)) == 1 and "row 2055" in said[0] and "not finite" in said[0]
+    whole = kmeans(x[:2000], KMeansSettings(3, 3, 2))
+    said.clear()
+
+    def label(exchange):
+        with pytest.raises(LussError) as found:
+            assign(x, whole, KMeansSettings(3, 3, 2), exchange=exchange)
+        said.append(str(found.value))
+
+    run_ranks(3, label)
+    assert len(said) == 3 and len(set(said)) == 1 and "row 2055" in said[0]
+
+
+def test_state_that_not_all_processes_see_is_refused(tmp_path):
+    _, x, chosen = CASES[0]
+    with pytest.raises(Killed):
+        kmeans(x, chosen, state=tmp_path / "0", save_seconds=0, on_progress=lambda done, total, what: _die_in(what, done > total / 2))
+
+    def run(exchange):
+        with pytest.raises(LussError, match="file system that all of them share"):
+            kmeans(x, chosen, state=tmp_path / str(exchange.rank), exchange=exchange)
+
+    run_ranks(3, run)
+
+
 def test_sigterm_and_sigkill_of_a_process(tmp_path):
     """A real process: SIGTERM ends it after its iteration, a kill at any moment leaves a state to go on from."""
     _, x, chosen = CASES[0]
@@ -182,6 +245,12 @@ def test_state_of_something_else_is_refused(tmp_path):
         kmeans(x, KMeansSettings(19, 8, 3, seed=5), state=tmp_path)
     with pytest.raises(LussError, match=r"kmeans.npz: belongs to a clustering of other features"):
         kmeans(x + 1, chosen, state=tmp_path)
+    swapped = x.copy()
+    swapped[[5, 6]] = x[[6, 5]]
+    with pytest.raises(LussError, match=r"kmeans.npz: belongs to a clustering of other features"):
+        kmeans(swapped, chosen, state=tmp_path)
+    with pytest.raises(LussError, match=r"kmeans.npz: belongs to a clustering of other features, or other starts"):
+        kmeans(x, chosen, state=tmp_path, starts=np.zeros((3, 19, 24), np.float32))
     content = bytearray((tmp_path / "kmeans.npz").read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "kmeans.npz").write_bytes(content)
@@ -202,9 +271,16 @@ def test_bad_input_is_named(tmp_path):
     broken[31, 2] = np.nan
     broken[33, 0] = np.inf
     with pytest.raises(LussError, match="row 31 are not finite.*2 such rows"):
-        kmeans(broken, KMeansSettings(3))
+        kmeans(broken, KMeansSettings(3, restarts=1, seed=0))
+    with pytest.raises(LussError, match="row 33 are not finite"):
+        kmeans(broken, KMeansSettings(3))  # a restart begins from it
+    with pytest.raises(LussError, match="row 31 are not finite"):
+        kmeans(broken, KMeansSettings(50))  # as many rows as clusters
     with pytest.raises(LussError, match="as large as 1e.20.*normalise them"):
         kmeans(np.full((50, 4), 1e20, np.float32), KMeansSettings(3, normalise=False))
+    for more in ({}, {"minibatch": 20}):
+        with pytest.raises(LussError, match="as large as [0-9.]+e.20.*normalise them"):
+            kmeans(x * np.float32(1e-20), KMeansSettings(3, normalise=False, **more))
     with pytest.raises(ValueError, match=r"source: expected .* found \(50,\) float32"):
         kmeans(x[:, 0].copy(), KMeansSettings(3))
     for wrong in ({"clusters": 0}, {"clusters": 3, "iterations": 0}, {"clusters": 3, "start": "best"}, {"clusters": 3, "seed": -1}):
@@ -217,6 +293,16 @@ def test_bad_input_is_named(tmp_path):
     data.write_bytes(content)
     with pytest.raises(DamagedShard, match="fails its checksum"):
         kmeans(cache, KMeansSettings(3))
+
+
+@pytest.mark.parametrize("power", [-30, -10, 10, 40])
+def test_the_size_of_rows_changes_nothing_but_their_size(power):
+    """Powers of two: 2^-30 and 2^40 have squared lengths whose sums leave 62 bits beside the point, or before it."""
+    x, chosen = clustered(700, 9, seed=3), KMeansSettings(5, 6, 3, seed=1, normalise=False)
+    one, other = kmeans(x, chosen), kmeans(np.ldexp(x, power), chosen)
+    # sums of float32 numbers keep 62 - 10 bits at least 20 below the largest's last: what is cut off differs with the size
+    assert np.ldexp(other.centroids, -power) == pytest.approx(one.centroids, rel=1e-4, abs=1e-6) and other.restart == one.restart
+    assert np.ldexp(other.objective, -2 * power) == pytest.approx(one.objective, rel=1e-6)
 
 
 def test_the_ends_of_the_range():

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.clustering.host_pass import HostPass
 from engine.clustering.memory import memory_bytes
+from engine.clustering.rows import Rows
 from tests.engine.clustering.samples import cached, clustered
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,6 +45,24 @@ def test_a_process_stays_within_the_formula(tmp_path, n, d, clusters, restarts):
     # the allocator keeps some of what was given back: a tenth, and a few MB
     assert int(done.stdout) <= 1.1 * limit + (16 << 20)
     assert int(done.stdout) > limit / 4  # else the formula says nothing
+
+
+def test_restarts_that_end_are_dropped_without_a_copy_of_all():
+    """Labels and bounds of the rows are most of the memory where restarts are many."""
+    n, restarts = 40000, 50
+    tracemalloc.start()
+    try:
+        lloyd = HostPass(Rows(clustered(n, 2), block_rows=1000), restarts, 2, bits=40, energy_bits=40, spherical=False, threads=1)
+        lloyd.run(np.random.default_rng(0).standard_normal((restarts, 2, 2), np.float32), None, lambda rows: None)
+        counts = [lloyd.totals(at)[1].tolist() for at in range(restarts)]
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        lloyd.keep(np.arange(restarts) != 3)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held > 8 * n * restarts and peak - held < 2 * 8 * 1000 * restarts
+    assert [lloyd.totals(at)[1].tolist() for at in range(restarts - 1)] == counts[:3] + counts[4:]
 
 
 def test_the_largest_job_fits_the_users_machines():

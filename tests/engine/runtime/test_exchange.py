@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.runtime.errors import LussError
 from engine.runtime.exchange import SINGLE, Exchange, for_processes
 from tests.engine.clustering.thread_exchange import run_ranks
 
@@ -74,6 +75,29 @@ def test_a_rank_that_fails_is_heard_and_the_others_end():
         run_ranks(3, one_fails)
     with pytest.raises(AssertionError, match="unlike arrays"):
         run_ranks(2, lambda exchange: exchange.sum(np.zeros(2 + exchange.rank)))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_an_error_of_one_is_raised_by_all(size):
+    class Special(LussError):
+        pass
+
+    def work(exchange):
+        with exchange.together():
+            pass
+        with pytest.raises(LussError, match="^row 7 of Zürich$") as found, exchange.together():
+            if exchange.rank == size - 1:
+                raise Special("row 7 of Zürich")
+        with pytest.raises(LussError) as both, exchange.together():
+            if exchange.rank != 1:
+                raise LussError(str(exchange.rank) if exchange.rank else "")
+        exchange.barrier()
+        return type(found.value), str(both.value)
+
+    kinds, texts = zip(*run_ranks(size, work))
+    assert kinds == (LussError,) * (size - 1) + (Special,) and texts == ("", " ", "2")[:size]
+    with pytest.raises(ZeroDivisionError), SINGLE.together():
+        raise ZeroDivisionError
 
 
 @pytest.mark.slow
