@@ -109,6 +109,13 @@ def test_seconds_of_faiss_are_those_of_an_iteration(cache, tmp_path):
     assert clustering.objective == min(last) and clustering.restart == last.index(min(last))
 
 
+def test_faiss_is_stopped_between_restarts(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(interrupt, "_requested", True)
+    with pytest.raises(interrupt.Interrupted, match="begin anew"):
+        made(cache, work(engine="faiss"), tmp_path)
+    assert not (tmp_path / "report.json").exists()
+
+
 DAMAGE = {
     "centroids.npy": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"),
     "report.json": lambda path: path.write_text('{"iterations": [{"restart": 0}]}'),
