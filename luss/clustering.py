@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -76,6 +77,9 @@ def cluster(source: FeatureCache, work: Work, folder: Path, exchange: Exchange) 
                 state.mkdir(exist_ok=True)
             with _Shown(work.quiet or not first) as shown:
                 clustering = kmeans(source, work.for_engine(), exchange=exchange, state=state, on_progress=shown, block_rows=_block_rows(work))
+            done = 1 + max(record.iteration for record in clustering.records)
+            if first and not work.quiet and len(source) > work.settings.clusters and done < work.settings.iterations:
+                print(f"k-means: ended after {done} of {work.settings.iterations} iterations: no row changes its cluster any more", file=sys.stderr)
         elif first:
             with _Shown(work.quiet) as shown:
                 clustering = _by_faiss(source, work, shown, exchange.size == 1)

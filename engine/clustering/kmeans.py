@@ -54,8 +54,8 @@ def kmeans(
         exchange: the processes that share the work; each takes a range of rows, and one sum of sums and counts an iteration joins them.
         starts: (R, K, d) float32 centroids to begin with, in place of `settings.start`.
         state: a folder in which the way is saved, every `save_seconds` and when a stop is requested; a run that finds one there goes on.
-        on_progress: called with rows done, rows to do (those of this process, once for every iteration), and what is being done. It ends
-            early where all restarts have reached a fixed point.
+        on_progress: called with rows done, rows to do (those of this process, once for every pass over them; of mini-batches all), and what is
+            being done. It ends early where all restarts have reached a fixed point.
         block_rows: rows read and labelled at a time. Nothing depends on it.
         threads: None for all cores. Nothing depends on it.
         device: "cpu", "cuda", or "auto": CUDA where Jittor can use it. There labels are those of float32 distances.
@@ -151,7 +151,11 @@ class _Run:
     def _minibatches(self) -> None:
         """Mini-batch steps, then one pass that tells which restart is best."""
         p, s = self.progress, self.settings
-        shown = {"on_pass": lambda done, total: self.on_progress(done, total, "mini-batches"), "stop": self._stop_requested, "threads": self.threads}
+
+        def report(done: int, total: int) -> None:
+            self.on_progress(done * s.minibatch, total * s.minibatch, "mini-batches")
+
+        shown = {"on_pass": report, "stop": self._stop_requested, "threads": self.threads}
         p.centroids, steps = minibatch_kmeans(self.rows, p.centroids, s.iterations, s.minibatch, s.seed, self.exchange, **shown)
         p.records = [IterationRecord(r.restart, r.iteration, r.objective, r.seconds, None, 0, r.imbalance, approximate=True) for r in steps]
         lloyd = self._pass(s.restarts)
@@ -167,7 +171,7 @@ class _Run:
         s, rows = self.settings, self.rows
 
         def report(done: int, total: int) -> None:
-            self.on_progress(done, total, f"starts by {s.start}")
+            self.on_progress(done * len(rows), total * len(rows), f"starts by {s.start}")
 
         if self.given is not None:
             shape = (s.restarts, s.clusters, rows.dim)
@@ -185,7 +189,7 @@ class _Run:
         if not self.settings.whiten:
             return None
         plain = Rows(source, exchange=self.exchange, block_rows=block_rows, normalise=False)
-        return fit_whitening(plain, self.settings.whiten, self.exchange)
+        return fit_whitening(plain, self.settings.whiten, self.exchange, on_block=lambda done: self.on_progress(done, 2 * len(plain), "whitening"))
 
     def _pass(self, restarts: int):
         options = {"bits": self.bits, "energy_bits": self.energy_bits, "spherical": self.settings.spherical, "threads": self.threads}
