@@ -27,6 +27,8 @@ class ClusterSettings:
     block_rows: int = 0  # rows held at a time; 0 = 32 MB of them. Results do not depend on it
 
 
+MOST_CLUSTERS = 65536  # of engine.clustering
+
 # what centroids and labels depend on
 RESULT_NAMES = tuple(field.name for field in dataclasses.fields(ClusterSettings) if field.name != "block_rows")
 
@@ -36,6 +38,8 @@ def cluster_trouble(c: ClusterSettings) -> str:
     for name, least in (("clusters", 1), ("iterations", 1), ("restarts", 1), ("whiten", 0), ("minibatch", 0), ("block_rows", 0)):
         if getattr(c, name) < least:
             return f"cluster.{name} = {getattr(c, name)}: expected at least {least}"
+    if c.clusters > MOST_CLUSTERS:
+        return f"cluster.clusters = {c.clusters}: expected at most {MOST_CLUSTERS}"
     for name, known in (("engine", ENGINES), ("start", STARTS)):
         if getattr(c, name) not in known:
             return f"cluster.{name} = {getattr(c, name)}: expected {' or '.join(known)}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -76,8 +77,12 @@ def cluster(source: FeatureCache, work: Work, folder: Path, exchange: Exchange) 
                 state.mkdir(exist_ok=True)
             with _Shown(work.quiet or not first) as shown:
                 clustering = kmeans(source, work.for_engine(), exchange=exchange, state=state, on_progress=shown, block_rows=_block_rows(work))
+            done = 1 + max(record.iteration for record in clustering.records)
+            if first and not work.quiet and len(source) > work.settings.clusters and done < work.settings.iterations:
+                print(f"k-means: ended after {done} of {work.settings.iterations} iterations: no row changes its cluster any more", file=sys.stderr)
         elif first:
-            clustering = _by_faiss(source, work)
+            with _Shown(work.quiet) as shown:
+                clustering = _by_faiss(source, work, shown, exchange.size == 1)
         if first:
             _save(folder, work, clustering)
             shutil.rmtree(state, ignore_errors=True)
@@ -146,18 +151,21 @@ def _save(folder: Path, work: Work, clustering: Clustering) -> None:
     write_json(folder / REPORT, {**made, **figures})
 
 
-def _by_faiss(source: FeatureCache, work: Work) -> Clustering:
-    """All rows in memory. faiss tells seconds since its beginning, and not how many rows moved."""
+def _by_faiss(source: FeatureCache, work: Work, shown: Callable[[int, int, str], None], alone: bool) -> Clustering:
+    """All rows in memory. faiss does not tell how many rows moved."""
     from engine.clustering import faiss_kmeans
 
     c, rows = work.settings, source.load()
     rows = faiss_kmeans.unit_rows(rows) if work.normalise else rows.astype(np.float32, copy=False)
-    centroids, found = faiss_kmeans.kmeans(rows, c.clusters, iterations=c.iterations, restarts=c.restarts, seed=work.seed)
-    seconds = np.diff([0.0] + [record["seconds"] for record in found])
-    records = [
-        IterationRecord(*divmod(i, c.iterations), record["objective"], float(spent), None, record["splits"], record["imbalance"])
-        for i, (record, spent) in enumerate(zip(found, seconds))
-    ]
+
+    def on_restart(done: int, restarts: int) -> None:
+        shown(done * len(rows), restarts * len(rows), "restarts of faiss")
+        if alone and interrupt.stop_requested() and done < restarts:
+            raise interrupt.Interrupted("faiss's restarts are not kept: they begin anew")
+
+    options = {"iterations": c.iterations, "restarts": c.restarts, "seed": work.seed, "on_restart": on_restart}
+    centroids, found = faiss_kmeans.kmeans(rows, c.clusters, **options)
+    records = [IterationRecord(**record, moved=None) for record in found]
     last = {record.restart: record.objective for record in records}
     best = min(last, key=last.get)
     return Clustering(centroids, last[best], best, records)

@@ -46,7 +46,7 @@ class DevicePass:
         for number, (first, x, squares) in enumerate(self._blocks()):
             if number == len(self._energies):  # the same in every pass
                 squares = row_squares_host(x.numpy()) if squares is None else squares.numpy()
-                check_finite(first, squares)
+                check_finite(first, squares, self.rows.name)
                 self._energies.append(int(np.rint(np.ldexp(squares, self.energy_bits)).astype(np.int64).sum()))
             label, _ = nearest_centroid(x, points, cosine=self.spherical)
             if number == len(self._labels):

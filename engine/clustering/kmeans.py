@@ -56,8 +56,8 @@ def kmeans(
         starts: (R, K, d) float32 centroids to begin with, in place of `settings.start`.
         state: a folder, the same for all processes, in which iterations are saved, every `save_seconds` and when a stop is requested; a run that
             finds one there goes on. Whitening, starts and mini-batches are not saved: stopped or killed in them, a run begins anew.
-        on_progress: called with rows done, rows to do (those of this process, once for every iteration), and what is being done. It ends
-            early where all restarts have reached a fixed point.
+        on_progress: called with rows done, rows to do (those of this process, once for every pass over them; of mini-batches all), and what is
+            being done. It ends early where all restarts have reached a fixed point.
         block_rows: rows read and labelled at a time. Nothing depends on it.
         threads: None for all cores. Nothing depends on it.
         device: "cpu", "cuda", or "auto": CUDA where Jittor can use it. There labels are those of float32 distances.
@@ -170,7 +170,11 @@ class _Run:
     def _minibatches(self) -> None:
         """Mini-batch steps, then one pass that tells which restart is best."""
         p, s = self.progress, self.settings
-        shown = {"on_pass": lambda done, total: self.on_progress(done, total, "mini-batches"), "stop": self._stop_requested, "threads": self.threads}
+
+        def report(done: int, total: int) -> None:
+            self.on_progress(done * s.minibatch, total * s.minibatch, "mini-batches")
+
+        shown = {"on_pass": report, "stop": self._stop_requested, "threads": self.threads}
         p.centroids, steps = minibatch_kmeans(self.rows, p.centroids, s.iterations, s.minibatch, s.seed, self.exchange, **shown)
         p.records = [IterationRecord(r.restart, r.iteration, r.objective, r.seconds, None, 0, r.imbalance, approximate=True) for r in steps]
         lloyd = self._pass(s.restarts)
@@ -187,7 +191,7 @@ class _Run:
         s, rows = self.settings, self.rows
 
         def report(done: int, total: int) -> None:
-            self.on_progress(done, total, f"starts by {s.start}")
+            self.on_progress(done * len(rows), total * len(rows), f"starts by {s.start}")
 
         if self.given is not None:
             shape = (s.restarts, s.clusters, rows.dim)

@@ -97,7 +97,7 @@ def gather_sets(rows, chosen: np.ndarray) -> np.ndarray:
 
 def ask(stop: Stop | None) -> None:
     if stop is not None and stop():
-        raise Interrupted("clustering stopped while its first centroids were being chosen; the same command chooses them again")
+        raise Interrupted("clustering stopped while its first centroids were being chosen, of which none are kept")
 
 
 def check_request(rows, clusters: int, restarts: int) -> None:

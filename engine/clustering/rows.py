@@ -71,6 +71,11 @@ class Rows:
     def __len__(self) -> int:
         return self.last - self.first
 
+    @property
+    def name(self) -> str:
+        """Of the source, in errors."""
+        return str(self.source.folder) if isinstance(self.source, FeatureCache) else "clustering"
+
     def size_blocks(self, most: int) -> None:
         """Make blocks of at most `most` bytes of float32, unless their size was given."""
         widest = max(self.source.shape[1], self.dim)
@@ -94,7 +99,7 @@ class Rows:
         space = np.empty((min(self.block_rows, len(self)), self.dim), np.float32)
         for first, raw in self.raw_blocks():
             vectors, squares = self._vectors(raw, space[: len(raw)])
-            check_finite(first, squares)
+            check_finite(first, squares, self.name)
             yield first, vectors, squares
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -149,8 +154,8 @@ class Rows:
         return raw, row_squares_host(raw, threads=self.threads)
 
 
-def check_finite(first: int, squares: np.ndarray) -> None:
-    """Refuse rows whose squared length is not finite; `first` is the number of the first of these rows.
+def check_finite(first: int, squares: np.ndarray, name: str) -> None:
+    """Refuse rows whose squared length is not finite; `first` is the number of the first of these rows, `name` that of their source.
 
     Raises:
         LussError: names the first one.
@@ -158,6 +163,6 @@ def check_finite(first: int, squares: np.ndarray) -> None:
     finite = np.isfinite(squares)
     if not finite.all():
         raise LussError(
-            f"clustering: the features of row {first + int(np.argmin(finite))} {_NOT_FINITE} "
+            f"{name}: the features of row {first + int(np.argmin(finite))} {_NOT_FINITE} "
             f"({int((~finite).sum())} such rows from {first} to {first + len(squares) - 1}): {_REMEDY}"
         )

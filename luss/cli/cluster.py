@@ -80,6 +80,9 @@ def cluster_alone(settings: ClusterSettings, seed: int, args: Namespace) -> None
     from luss.clustering import Work, cluster
     from luss.workspace import StageFolder
 
+    for option, path in (("--cache", args.cache), *(("--assign", path) for path in args.assign)):
+        if not os.path.isdir(path):
+            raise LussError(f"{option} {path}: no such folder; expected a feature cache, as luss features makes one")
     caches = {Path(os.path.abspath(path)).name: FeatureCache(path, remedy="make it again") for path in (args.cache, *args.assign)}
     if len(caches) != 1 + len(args.assign):
         raise LussError(f"--assign: two caches have the same name out of {', '.join(caches)}, and labels are named after them: rename one's folder")

@@ -109,6 +109,30 @@ def test_seconds_of_faiss_are_those_of_an_iteration(cache, tmp_path):
     assert clustering.objective == min(last) and clustering.restart == last.index(min(last))
 
 
+@pytest.mark.parametrize(
+    "changes, line",
+    [
+        ({"start": "k-means++"}, "starts by k-means++: 18000/18000 rows"),
+        ({"start": "k-means||"}, "starts by k-means||: 18000/18000 rows"),
+        ({"minibatch": 250}, "mini-batches: 1500/1500 rows"),
+        ({"whiten": 2}, "whitening: 6000/6000 rows"),
+        ({"engine": "faiss"}, "restarts of faiss: 9000/9000 rows"),
+        ({"clusters": 1}, "k-means: ended after 2 of 6 iterations"),
+    ],
+    ids=str,
+)
+def test_each_kind_of_work_is_shown_in_rows(cache, tmp_path, capsys, changes, line):
+    made(cache, dataclasses.replace(work(**changes), quiet=False), tmp_path)
+    assert line in capsys.readouterr().err
+
+
+def test_faiss_is_stopped_between_restarts(cache, tmp_path, monkeypatch):
+    monkeypatch.setattr(interrupt, "_requested", True)
+    with pytest.raises(interrupt.Interrupted, match="begin anew"):
+        made(cache, work(engine="faiss"), tmp_path)
+    assert not (tmp_path / "report.json").exists()
+
+
 DAMAGE = {
     "centroids.npy": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"),
     "report.json": lambda path: path.write_text('{"iterations": [{"restart": 0}]}'),

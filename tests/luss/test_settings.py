@@ -166,6 +166,17 @@ def test_starts_are_those_of_the_engine():
     assert STARTS == OF_ENGINE
 
 
+def test_most_clusters_are_those_of_the_engine():
+    from engine.clustering.records import KMeansSettings
+    from luss.cluster_settings import MOST_CLUSTERS
+
+    KMeansSettings(MOST_CLUSTERS)
+    with pytest.raises(LussError, match="at most"):
+        KMeansSettings(MOST_CLUSTERS + 1)
+    with pytest.raises(LussError, match="cluster.clusters = 65537: expected at most 65536"):
+        load_settings("demo", None, [f"cluster.clusters={MOST_CLUSTERS + 1}"])
+
+
 def test_override_without_equals_sign_and_unknown_preset():
     with pytest.raises(LussError, match="expected section.name=value"):
         load_settings("demo", None, ["pretrain.epochs"])

@@ -1,5 +1,6 @@
 """k-means of faiss by laws."""
 
+import faiss
 import numpy as np
 import pytest
 
@@ -21,6 +22,30 @@ def test_the_same_seed_gives_the_same_centroids_and_the_objective_falls():
     assert (first == again).all()
     objectives = [r["objective"] for r in records]
     assert all(b <= a * (1 + 1e-6) for a, b in zip(objectives, objectives[1:])) and objectives[-1] < objectives[0]
+
+
+@pytest.mark.parametrize("n, clusters, iterations", [(200, 3, 30), (3000, 7, 6), (300, 1, 8), (50, 50, 5)])
+def test_every_restart_is_recorded_and_the_best_is_that_of_faiss_with_nredo(n, clusters, iterations):
+    """Also where restarts end early, after different numbers of iterations, and the best is not the last."""
+    x = np.random.default_rng(0).normal(size=(n, 6)).astype(np.float32)
+    centroids, records = kmeans(x, clusters, iterations=iterations, restarts=5, seed=11)
+    run = faiss.Clustering(6, clusters)
+    run.niter, run.nredo, run.seed, run.min_points_per_centroid, run.max_points_per_centroid = iterations, 5, 11, 1, 10**7
+    run.train(x, faiss.IndexFlatL2(6))
+    np.testing.assert_array_equal(centroids, faiss.vector_to_array(run.centroids).reshape(clusters, 6))
+    expected = [run.iteration_stats.at(i) for i in range(run.iteration_stats.size())]  # up to the best restart; of older releases, all
+    assert [r["objective"] for r in records[: len(expected)]] == [item.obj for item in expected]
+    numbers = [(r["restart"], r["iteration"]) for r in records]
+    assert numbers == sorted(set(numbers)) and {r for r, _ in numbers} == (set(range(5)) if n > clusters else {0})
+    assert all(0 <= r["seconds"] < 5 for r in records)
+    last = {r["restart"]: (r["objective"], i) for i, r in enumerate(records)}
+    assert min(last.values())[0] == min(r.obj for r in expected)
+
+
+def test_rows_too_long_for_faiss_are_refused():
+    x = np.full((9, 2), 1e30, np.float32) * np.arange(1, 10, dtype=np.float32)[:, None]
+    with pytest.raises(LussError, match="rows of length 1.27279e\\+31: .* normalise"):
+        kmeans(x, 2)
 
 
 def test_too_few_rows_and_a_nan_row_are_named():

@@ -172,7 +172,10 @@ def test_whitened_centroids_have_a_name_of_their_own(caches):
         ("--cache train --out out --clusters 4 --assign wide", "--assign wide: rows of 9 values, those of train have 6"),
         ("--cache train --out out --clusters 4 --workspace w", "--workspace belongs to a run"),
         ("--cache train --out out -c 4", "--set belongs to a run"),
-        ("--cache nowhere --out out --clusters 4", "nowhere"),
+        ("--cache nowhere --out out --clusters 4", "--cache nowhere: no such folder"),
+        ("--cache train --out out --clusters 4 --assign nowhere", "--assign nowhere: no such folder"),
+        ("--cache taken --out out --clusters 4", "taken: no feature cache"),
+        ("--cache train --out out --clusters 65537", "--clusters = 65537: expected at most 65536"),
         ("--cache train --out taken --clusters 4", "--out taken: holds files"),
         ("--out out --data D", "--out needs --cache"),
         ("--assign val --data D", "--assign needs --cache"),
@@ -210,6 +213,17 @@ def test_a_damaged_cache_and_a_damaged_result_are_named(caches, capsys):
     Path("out/centroids.npy").write_bytes(b"")
     assert cluster(f"--cache train --out out {SHORT}") == USER_ERROR
     assert "centroids.npy: not what report.json says" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("role", ["cache", "assign"])
+def test_a_row_that_is_not_finite_is_named_with_its_cache(caches, capsys, role):
+    values = np.zeros((9, DIM), np.float32)
+    values[6, 2] = np.inf
+    with FeatureWriter(Path("broken"), DIM, "float32") as writer:
+        writer.append(np.arange(9), values)
+    line = "--cache broken" if role == "cache" else "--cache train --assign broken"
+    assert cluster(f"{line} --out out {SHORT}") == USER_ERROR
+    assert "error: broken: the features of row 6 are not finite" in capsys.readouterr().err
 
 
 def test_two_at_once_in_one_folder_are_refused(caches, capsys):
