@@ -121,7 +121,7 @@ class Rows:
             vectors, squares = self._vectors(raw, np.empty((len(raw), self.dim), np.float32))
             finite = np.isfinite(squares)
             if not finite.all():
-                raise LussError(f"clustering: the features of row {part[np.argmin(finite)]} {_NOT_FINITE}: {_REMEDY}")
+                raise LussError(f"{self.name}: the features of row {part[np.argmin(finite)]} {_NOT_FINITE}: {_REMEDY}")
             out[start : start + step] = vectors
         return out
 
