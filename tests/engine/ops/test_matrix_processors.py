@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.ops import attention_head, centroid_sums, fixed_sums, nearest_centroid, pixel_nearest_centroid, project_rows, unit_rows
+from engine.ops import attention_head, centroid_sums, fixed_sums, nearest_again, nearest_centroid, pixel_nearest_centroid, project_rows, unit_rows
 from engine.runtime import native
 from tests.engine.ops import (
     test_attention_head,
     test_centroid_sums,
     test_fixed_sums,
+    test_nearest_again,
     test_nearest_centroid,
     test_pixel_nearest_centroid,
     test_project_rows,
@@ -25,6 +26,11 @@ PROCESSORS = {"AVX2": ("-march=haswell",), "AVX2 alone": ("-march=haswell", "-mn
 def _nearest_centroid():
     for dtype in (np.float32, np.float16):
         test_nearest_centroid.compare(*test_nearest_centroid.sample(1, 65, 131, 411, dtype=dtype))
+
+
+def _nearest_again():
+    for seed, kind, dtype in ((1, "unit", np.float32), (2, "duplicates", np.float16)):
+        test_nearest_again.test_runs_of_k_means.hypothesis.inner_test(seed, kind, 131, 19, 77, 2, 4, False, "auto", dtype, 2)
 
 
 def _centroid_sums():
@@ -59,6 +65,7 @@ def _project_rows():
 
 CHECKS = {
     nearest_centroid: _nearest_centroid,
+    nearest_again: _nearest_again,
     centroid_sums: _centroid_sums,
     fixed_sums: _fixed_sums,
     pixel_nearest_centroid: _pixel_nearest_centroid,
