@@ -2,7 +2,8 @@
    A warp takes SORT_ROWS consecutive rows, counts them (launch 1) and, after the counts of all warps before it and of all smaller labels are
    known (launch 2), puts them in place (launch 3); within 32 rows __match_any_sync gives each its rank among its equals.
    Traffic: labels read twice, ids written once, 12 n bytes, and 4 k tables of n / SORT_ROWS warps, 12 bytes each: 6 n bytes at k = 2048.
-   Labels outside 0..k - 1 are left out. Several sets of labels for the same rows are sorted at once, each by itself: blockIdx.y is the set. */
+   Labels outside 0..k - 1 are left out. Several sets of labels for the same rows are sorted at once, each by itself: blockIdx.y is the set.
+   The kernels are static, as several files of the C interface have them. */
 #pragma once
 #include <cstdint>
 
@@ -13,7 +14,7 @@ namespace luss {
 constexpr int SORT_ROWS = 4096;
 
 /* counts (sets, tables, k): how often each label occurs among a table's rows. Dynamic shared memory 4 k. */
-__global__ void __launch_bounds__(256) count_labels_kernel(const int32_t* __restrict__ label, int64_t n, int k, int32_t* __restrict__ counts) {
+static __global__ void __launch_bounds__(256) count_labels_kernel(const int32_t* __restrict__ label, int64_t n, int k, int32_t* __restrict__ counts) {
     LUSS_SHARED_BYTES(shared);
     int32_t* found = reinterpret_cast<int32_t*>(shared);
     for (int i = threadIdx.x; i < k; i += 256) found[i] = 0;
@@ -29,7 +30,7 @@ __global__ void __launch_bounds__(256) count_labels_kernel(const int32_t* __rest
 }
 
 /* counts (sets, tables, k) to the number of equal labels in the tables before; total (sets, k) to all of them. */
-__global__ void __launch_bounds__(128) add_tables_kernel(int32_t* __restrict__ counts, int64_t tables, int k, int64_t* __restrict__ total) {
+static __global__ void __launch_bounds__(128) add_tables_kernel(int32_t* __restrict__ counts, int64_t tables, int k, int64_t* __restrict__ total) {
     const int mine = blockIdx.x * 128 + threadIdx.x;
     if (mine >= k) return;
     counts += blockIdx.y * tables * k;
@@ -48,7 +49,7 @@ __global__ void __launch_bounds__(128) add_tables_kernel(int32_t* __restrict__ c
 
 /* start (sets, k + 1): where each label begins among the sorted rows; piece (sets, k + 1): likewise in pieces of `rows`, the last of a label
    shorter. One block of 1024 threads a set, (1, sets). */
-__global__ void __launch_bounds__(1024, 1) start_labels_kernel(const int64_t* __restrict__ total, int k, int rows, int32_t* __restrict__ start,
+static __global__ void __launch_bounds__(1024, 1) start_labels_kernel(const int64_t* __restrict__ total, int k, int rows, int32_t* __restrict__ start,
                                                           int32_t* __restrict__ piece) {
     __shared__ int32_t sums[2][1024];
     const int thread = threadIdx.x, each = (k + 1023) / 1024;
@@ -73,8 +74,9 @@ __global__ void __launch_bounds__(1024, 1) start_labels_kernel(const int64_t* __
 }
 
 /* ids (sets, n), of which start[k] are written: row numbers by label. A warp a block; dynamic shared memory 4 k. */
-__global__ void __launch_bounds__(32) place_rows_kernel(const int32_t* __restrict__ label, int64_t n, int k, const int32_t* __restrict__ before,
-                                                      const int32_t* __restrict__ start, int32_t* __restrict__ ids) {
+static __global__ void __launch_bounds__(32) place_rows_kernel(const int32_t* __restrict__ label, int64_t n, int k,
+                                                         const int32_t* __restrict__ before, const int32_t* __restrict__ start,
+                                                         int32_t* __restrict__ ids) {
     LUSS_SHARED_BYTES(shared);
     int32_t* next = reinterpret_cast<int32_t*>(shared);
     const int lane = threadIdx.x;
